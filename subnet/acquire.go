@@ -1,0 +1,120 @@
+package subnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+)
+
+// Acquire takes a lease for this host, or takes its own over. It follows
+// Configure, and leaves the Manager ready for View and Run. Another host that
+// is faster only means another try; an etcd that is away is waited for.
+func (m *Manager) Acquire(ctx context.Context) (Lease, error) {
+	s := *m.first
+	var wait backoff
+	for {
+		c, err := choose(m.config, s.Leases, m.opt.Identity, m.opt.Previous)
+		if err != nil {
+			return Lease{}, err
+		}
+		l, won, err := m.take(ctx, c)
+		if won {
+			m.removeUnfit(ctx, s.Leases)
+			m.begin(l, s)
+			return l, nil
+		}
+		if err != nil {
+			if err := m.pauseAfter(ctx, &wait, err); err != nil {
+				return Lease{}, fmt.Errorf("acquire %s: %w", c.key, err)
+			}
+		}
+		if s, err = m.registry.Snapshot(ctx); err != nil {
+			return Lease{}, err
+		}
+	}
+}
+
+// take turns a choice into a lease. won is false where etcd changed meanwhile.
+// After a transient error the outcome is unknown: the next snapshot tells.
+func (m *Manager) take(ctx context.Context, c choice) (l Lease, won bool, err error) {
+	if c.held == nil {
+		l, won, err = m.registry.create(ctx, c.key, m.opt.Identity.value(), m.opt.TTL)
+		m.created = won
+		if won {
+			m.renewAfter(m.opt.TTL)
+		}
+		return l, won, err
+	}
+	if !c.held.Reserved() {
+		ttl, err := m.registry.renew(ctx, c.held.ID)
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return Lease{}, false, nil // it expired between the snapshot and now
+		}
+		if err != nil {
+			return Lease{}, false, err
+		}
+		m.renewAfter(ttl)
+	}
+	return m.rewrite(ctx, *c.held)
+}
+
+// rewrite makes the value of our lease say what is true now.
+func (m *Manager) rewrite(ctx context.Context, l Lease) (Lease, bool, error) {
+	want := m.wanted(l)
+	if l.Value == want {
+		return l, true, nil
+	}
+	return m.registry.update(ctx, l, want)
+}
+
+// wanted is our value for l. A reservation made by address keeps that form, so
+// that the host finds it again after a reinstallation, under a new NodeID.
+func (m *Manager) wanted(l Lease) Value {
+	v := m.opt.Identity.value()
+	if l.Reserved() && l.Err == nil {
+		v.NodeID = l.NodeID
+	}
+	return v
+}
+
+// removeUnfit deletes leases of ours that the network config no longer allows.
+// Reservations are the operator's and stay.
+func (m *Manager) removeUnfit(ctx context.Context, leases []Lease) {
+	for _, l := range leases {
+		if l.Err != nil || l.Reserved() || !m.opt.Identity.Owns(l.Value) || m.config.Check(l.Subnet) == nil {
+			continue
+		}
+		if won, err := m.registry.remove(ctx, l); err == nil && won {
+			m.log.Info("removed our former lease, which the network config no longer allows", "lease", l.Name)
+		}
+	}
+}
+
+// begin makes l our own on top of the snapshot that it was chosen from. The
+// event of our own write follows in the watch and changes nothing.
+func (m *Manager) begin(l Lease, s Snapshot) {
+	now := time.Now()
+	m.own = l
+	m.etcd = EtcdState{Reachable: true, Since: now}
+	m.table.load(s, now)
+	m.due.check = now.Add(jitter(m.opt.CheckEvery))
+}
+
+func (m *Manager) pauseAfter(ctx context.Context, wait *backoff, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if !transient(err) {
+		return err
+	}
+	m.log.Warn("etcd does not take our lease; trying on", "err", explain(err))
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait.pause()):
+		return nil
+	}
+}

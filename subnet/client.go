@@ -1,0 +1,102 @@
+package subnet
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+// EtcdConfig says where etcd is and how to log in to it.
+type EtcdConfig struct {
+	Endpoints []string // URLs, http or https
+	Prefix    string   // of every key, without a trailing slash
+	CAFile    string   // PEM; alone it is enough for TLS
+	CertFile  string   // PEM, client certificate; goes with KeyFile
+	KeyFile   string   // PEM
+	Username  string
+	Password  Secret
+}
+
+// Validate reports the first field that cannot be used.
+func (c EtcdConfig) Validate() error {
+	if len(c.Endpoints) == 0 {
+		return errors.New("etcd-endpoints is empty; want one or more URLs, as http://127.0.0.1:2379")
+	}
+	for _, e := range c.Endpoints {
+		if u, err := url.Parse(e); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			return fmt.Errorf("etcd-endpoints: %q is not a URL; want http://host:port or https://host:port", e)
+		}
+	}
+	if strings.Trim(c.Prefix, "/") == "" {
+		return fmt.Errorf("etcd-prefix: %q names no key; want for example /coreos.com/network", c.Prefix)
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return errors.New("etcd-certfile and etcd-keyfile go together: give both or neither")
+	}
+	if c.Username == "" && c.Password != "" {
+		return errors.New("etcd-password is set without etcd-username")
+	}
+	return nil
+}
+
+const (
+	// gRPC's client keepalive: lower values are raised to 10 s by grpc itself.
+	// Pings are sent only while a stream (our watch) is open, as etcd's
+	// enforcement policy disconnects clients that ping without one.
+	keepaliveTime    = 10 * time.Second
+	keepaliveTimeout = 10 * time.Second
+)
+
+// Dial prepares a Registry from a valid c; ctx ends all its RPCs. Without a
+// user name it does not wait for etcd. With one it fetches a token, and an etcd
+// that is away is waited for as in Registry.Snapshot.
+func Dial(ctx context.Context, c EtcdConfig, log *slog.Logger) (*Registry, error) {
+	tlsConfig, err := c.tls()
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{prefix: strings.TrimRight(c.Prefix, "/"), log: log, endpoints: c.Endpoints}
+	err = r.retry(ctx, "log in to etcd", func() (err error) {
+		r.client, err = c.client(ctx, tlsConfig)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (c EtcdConfig) client(ctx context.Context, tlsConfig *tls.Config) (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{
+		Context:              ctx,
+		Endpoints:            c.Endpoints,
+		DialTimeout:          rpcTimeout,
+		DialKeepAliveTime:    keepaliveTime,
+		DialKeepAliveTimeout: keepaliveTimeout,
+		TLS:                  tlsConfig,
+		Username:             c.Username,
+		Password:             string(c.Password),
+		Logger:               zap.NewNop(), // its errors reach us as errors
+	})
+}
+
+func (c EtcdConfig) tls() (*tls.Config, error) {
+	info := transport.TLSInfo{CertFile: c.CertFile, KeyFile: c.KeyFile, TrustedCAFile: c.CAFile}
+	if info.Empty() && c.CAFile == "" {
+		return nil, nil // an https endpoint then uses the system's CAs
+	}
+	t, err := info.ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("etcd TLS files (etcd-cafile %q, etcd-certfile %q, etcd-keyfile %q): %w", c.CAFile, c.CertFile, c.KeyFile, err)
+	}
+	return t, nil
+}

@@ -1,0 +1,88 @@
+package subnet
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+)
+
+// Identity is what this host writes into its lease, and what it recognises
+// its lease by.
+type Identity struct {
+	NodeID   string     // stable across restarts and address changes
+	Node     string     // host name, for people
+	PublicIP netip.Addr // where peers send to
+	Port     uint16     // UDP
+}
+
+// Owns reports whether a lease with value v is this host's: it carries our
+// NodeID, or it is one without any (Flannel's, or a reservation by address)
+// for our PublicIP.
+func (id Identity) Owns(v Value) bool {
+	if v.NodeID != "" {
+		return v.NodeID == id.NodeID
+	}
+	return v.PublicIP == id.PublicIP
+}
+
+func (id Identity) value() Value {
+	return Value{
+		PublicIP:    id.PublicIP,
+		BackendType: backendUDP,
+		Proto:       protoVersion,
+		Node:        id.Node,
+		NodeID:      id.NodeID,
+		Port:        id.Port,
+	}
+}
+
+// protoVersion is the control datagram protocol that this twill speaks,
+// announced in BackendData.
+const protoVersion = 1
+
+// nodeIDFile lies in the state directory and holds nodeIDBytes random bytes
+// in hex.
+const (
+	nodeIDFile  = "node-id"
+	nodeIDBytes = 16
+)
+
+// LoadNodeID reads the node's id from dir, or makes one and keeps it there.
+// A file that holds something else is an error: to guess another identity
+// would cost the node its subnet.
+func LoadNodeID(dir string) (string, error) {
+	path := filepath.Join(dir, nodeIDFile)
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return createNodeID(dir, path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("node id: %w", err)
+	}
+	id := strings.TrimSpace(string(raw))
+	if b, err := hex.DecodeString(id); err != nil || len(b) != nodeIDBytes {
+		return "", fmt.Errorf("node id: %s holds %.40q, want %d hex digits; remove the file to get a new identity", path, id, 2*nodeIDBytes)
+	}
+	return id, nil
+}
+
+func createNodeID(dir, path string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("node id: state directory: %w", err)
+	}
+	b := make([]byte, nodeIDBytes)
+	rand.Read(b) // never fails (crypto/rand)
+	id := hex.EncodeToString(b)
+	if err := renameio.WriteFile(path, []byte(id+"\n"), 0o644); err != nil {
+		return "", fmt.Errorf("node id: %w", err)
+	}
+	return id, nil
+}

@@ -1,0 +1,137 @@
+package subnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+)
+
+// ErrFenced ends Run: our subnet is proven to be another owner's. Whoever
+// forwards must stop before anything else.
+var ErrFenced = errors.New("subnet lost to another owner")
+
+// keep renews our etcd lease. Only etcd's own word that there is no such lease
+// makes it lost; then the same subnet is taken again.
+func (m *Manager) keep(ctx context.Context) error {
+	ttl, err := m.registry.renew(ctx, m.own.ID)
+	switch {
+	case err == nil:
+		m.renewAfter(ttl)
+		m.reachable()
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	m.due.renew = time.Now().Add(jitter(retryEvery))
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return m.check(ctx)
+	}
+	m.unreachable(err)
+	return nil
+}
+
+// retryEvery is the pause between tries to renew or check while etcd is away.
+const retryEvery = 5 * time.Second
+
+// renewAfter plans the next renewal: after a third of the TTL, so that two can
+// fail, and at the latest RenewMargin before expiry.
+func (m *Manager) renewAfter(ttl time.Duration) {
+	wait := ttl / 3
+	if early := ttl - m.opt.RenewMargin; early > 0 {
+		wait = min(wait, early)
+	}
+	m.due.renew = time.Now().Add(jitter(wait))
+}
+
+// jitter spreads a fleet's requests: d less up to a tenth.
+func jitter(d time.Duration) time.Duration { return d - rand.N(d/10+1) }
+
+// check asks etcd, by a linearized read, whether our lease is still ours, and
+// puts right what is not. Only what Run has to act on is an error.
+func (m *Manager) check(ctx context.Context) error {
+	err := m.compareOwn(ctx)
+	m.due.check = time.Now().Add(jitter(m.opt.CheckEvery))
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrFenced) || errors.Is(err, errResync) {
+		return err
+	}
+	m.unreachable(err)
+	m.due.check = time.Now().Add(jitter(retryEvery))
+	return nil
+}
+
+func (m *Manager) compareOwn(ctx context.Context) error {
+	l, found, revision, err := m.registry.lease(ctx, m.own.Name)
+	if err != nil {
+		return err
+	}
+	if err := m.judge(ctx, l, found); err != nil {
+		return err
+	}
+	if !m.etcd.Reachable {
+		m.reachable()
+		return fmt.Errorf("%w: etcd was away", errResync)
+	}
+	if revision < m.table.revision {
+		return fmt.Errorf("%w: etcd went back from revision %d to %d, as after a restore", errResync, m.table.revision, revision)
+	}
+	return nil
+}
+
+// judge decides what our key, as etcd has it, means for us. nil: the lease is
+// ours (again). ErrFenced: it is another's. All else: etcd did not answer.
+func (m *Manager) judge(ctx context.Context, l Lease, found bool) error {
+	switch {
+	case !found:
+		return m.retake(ctx)
+	case l.ModRevision == m.own.ModRevision && l.ID == m.own.ID:
+		return nil
+	case l.Err != nil:
+		return m.restore(ctx, l)
+	case !m.opt.Identity.Owns(l.Value):
+		return fmt.Errorf("%w: %s now belongs to node %q (id %q) at %s", ErrFenced, l.Subnet, l.Node, l.NodeID, l.PublicIP)
+	case l.NodeID != "" && endpoint(l, m.config) != endpoint(m.own, m.config):
+		return fmt.Errorf("%w: %s was taken by node %q at %s, which has the same node id as this host; remove the file %s from the state directory of one of them",
+			ErrFenced, l.Subnet, l.Node, endpoint(l, m.config), nodeIDFile)
+	}
+	return m.restore(ctx, l)
+}
+
+// restore adopts our key as somebody rewrote it and puts our value back.
+func (m *Manager) restore(ctx context.Context, l Lease) error {
+	l, won, err := m.rewrite(ctx, l)
+	if err != nil {
+		return fmt.Errorf("write lease %s again: %w", m.own.Name, err)
+	}
+	if !won {
+		return fmt.Errorf("%w: lease %s changes while we look", errResync, m.own.Name)
+	}
+	if l.ID != m.own.ID {
+		m.due.renew = time.Now()
+	}
+	if l.Reserved() {
+		m.due.renew = time.Time{}
+	}
+	m.own = l
+	m.log.Info("our lease was changed in etcd; it is as it should be again", "lease", l.Name)
+	return nil
+}
+
+// retake creates our vanished key again, for the same subnet. If somebody else
+// is faster, the next look at it is what counts.
+func (m *Manager) retake(ctx context.Context) error {
+	l, won, err := m.registry.create(ctx, m.own.Key, m.wanted(m.own), m.opt.TTL)
+	if err != nil {
+		return fmt.Errorf("take vanished lease %s again: %w", m.own.Name, err)
+	}
+	if !won {
+		return fmt.Errorf("%w: lease %s changes while we look", errResync, m.own.Name)
+	}
+	m.own = l
+	m.renewAfter(m.opt.TTL)
+	m.log.Warn("our lease had vanished from etcd; took the same subnet again", "lease", l.Name)
+	return nil
+}

@@ -1,0 +1,287 @@
+package subnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// DefaultTTL is Flannel's lease time, and ours: a host may be away this long
+// and still find its subnet.
+const DefaultTTL = 24 * time.Hour
+
+// Options of a Manager. Zero values of the durations mean their defaults, but
+// for Grace, where zero means none.
+type Options struct {
+	Identity    Identity     // Port 0: the network config's
+	Previous    netip.Prefix // subnet of an earlier run; the zero Prefix: none
+	TTL         time.Duration
+	RenewMargin time.Duration // renew at least this long before expiry
+	Grace       time.Duration // how long a vanished lease stays in use
+	CheckEvery  time.Duration // how often etcd is asked whether our lease is still ours
+	Log         *slog.Logger
+	// Publish gets every new View, from the goroutine of Run.
+	Publish func(View)
+}
+
+const (
+	defaultCheckEvery = 30 * time.Second
+	// fullEvery is how often the whole table is compared with etcd's, against
+	// watches that lie.
+	fullEvery = 10 * time.Minute
+)
+
+// Manager holds this host's lease and follows everybody's. Its methods are for
+// one goroutine.
+type Manager struct {
+	registry *Registry
+	opt      Options
+	log      *slog.Logger
+
+	config  Config
+	first   *Snapshot // read by Configure, used by Acquire
+	own     Lease
+	created bool // by this process: Abandon may delete it
+	table   *table
+	etcd    EtcdState
+	due     due
+}
+
+// due holds when the parts of Run have to act next.
+type due struct {
+	renew time.Time // our etcd lease; the zero Time for a reservation
+	check time.Time
+	full  time.Time
+}
+
+// NewManager prepares a Manager; it does no I/O.
+func NewManager(r *Registry, o Options) *Manager {
+	if o.TTL == 0 {
+		o.TTL = DefaultTTL
+	}
+	if o.CheckEvery == 0 {
+		o.CheckEvery = defaultCheckEvery
+	}
+	return &Manager{registry: r, opt: o, log: o.Log, table: newTable(o.Grace)}
+}
+
+// Configure reads and validates the network config. If there is none and
+// initial is not nil, initial is written, by a compare: another host's wins.
+func (m *Manager) Configure(ctx context.Context, initial *Config) (Config, error) {
+	s, err := m.registry.Snapshot(ctx)
+	if err != nil {
+		return Config{}, err
+	}
+	if s.Config == nil && initial != nil {
+		if s, err = m.writeConfig(ctx, *initial); err != nil {
+			return Config{}, err
+		}
+	}
+	c, err := s.ParseConfig()
+	if err != nil {
+		return Config{}, err
+	}
+	m.config, m.first = c, &s
+	if m.opt.Identity.Port == 0 {
+		m.opt.Identity.Port = c.Port
+	}
+	return c, nil
+}
+
+func (m *Manager) writeConfig(ctx context.Context, c Config) (Snapshot, error) {
+	created, err := m.registry.CreateConfig(ctx, c)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	if created {
+		m.log.Info("wrote the network config", "config", string(c.JSON()))
+	}
+	return m.registry.Snapshot(ctx)
+}
+
+// View is the network as it is now.
+func (m *Manager) View() View { return m.table.view(m.config, m.own, m.etcd) }
+
+// Run keeps our lease and follows all others until ctx ends (nil) or the
+// subnet is proven to be another owner's (ErrFenced). Whatever else happens to
+// etcd, it keeps the last table and tries on.
+func (m *Manager) Run(ctx context.Context) error {
+	for {
+		err := m.follow(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, ErrFenced) {
+			return err
+		}
+		m.log.Debug("reading all leases again", "why", err)
+		if err := m.resync(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// resync reads everything anew, however long that takes.
+func (m *Manager) resync(ctx context.Context) error {
+	var wait backoff
+	for {
+		s, err := m.registry.snapshot(ctx)
+		if err == nil {
+			m.reachable()
+			m.table.load(s, time.Now())
+			own, found := m.table.leases[m.own.Name]
+			err = m.judge(ctx, own, found)
+		}
+		if err == nil || errors.Is(err, ErrFenced) {
+			m.publish()
+			return err
+		}
+		m.unreachable(err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait.pause()):
+		}
+	}
+}
+
+// errResync makes Run read everything anew.
+var errResync = errors.New("full comparison")
+
+// follow applies the watch's events and keeps the lease, until the watch
+// cannot go on from where it was.
+func (m *Manager) follow(ctx context.Context) error {
+	watchCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := m.registry.watch(watchCtx, m.table.revision+1)
+	m.due.full = time.Now().Add(jitter(fullEvery))
+	for {
+		wake := time.NewTimer(time.Until(m.nextDue()))
+		select {
+		case <-ctx.Done():
+			wake.Stop()
+			return ctx.Err()
+		case resp, open := <-events:
+			wake.Stop()
+			if err := watchError(resp, open); err != nil {
+				return err
+			}
+			if err := m.apply(ctx, resp); err != nil {
+				return err
+			}
+		case now := <-wake.C:
+			if err := m.act(ctx, now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (m *Manager) nextDue() time.Time {
+	next := m.due.full
+	for _, t := range []time.Time{m.due.renew, m.due.check, m.table.nextExpiry()} {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	return next
+}
+
+// act does what is due. Only what Run has to know is an error: an etcd that is
+// away is noted and tried again.
+func (m *Manager) act(ctx context.Context, now time.Time) error {
+	if expiry := m.table.nextExpiry(); !expiry.IsZero() && !expiry.After(now) {
+		m.table.expire(now)
+		m.publish()
+	}
+	if !m.due.renew.IsZero() && !m.due.renew.After(now) {
+		if err := m.keep(ctx); err != nil {
+			return err
+		}
+	}
+	if !m.due.check.After(now) {
+		if err := m.check(ctx); err != nil {
+			return err
+		}
+	}
+	if !m.due.full.After(now) {
+		return errResync
+	}
+	return nil
+}
+
+func (m *Manager) publish() {
+	if m.opt.Publish != nil {
+		m.opt.Publish(m.View())
+	}
+}
+
+func (m *Manager) reachable() {
+	if !m.etcd.Reachable {
+		if !m.etcd.Since.IsZero() {
+			m.log.Info("etcd answers again", "after", time.Since(m.etcd.Since).Round(time.Second))
+		}
+		m.etcd = EtcdState{Reachable: true, Since: time.Now()}
+		m.publish()
+	}
+}
+
+func (m *Manager) unreachable(err error) {
+	cause := explain(err)
+	if m.etcd.Reachable {
+		m.log.Warn("etcd does not answer; forwarding goes on with the last table", "err", cause)
+		m.etcd = EtcdState{Since: time.Now()}
+	}
+	if m.etcd.Err != cause {
+		m.etcd.Err = cause
+		m.publish()
+	}
+}
+
+// apply folds one batch of events into the table and publishes it once.
+func (m *Manager) apply(ctx context.Context, resp clientv3.WatchResponse) error {
+	now := time.Now()
+	ownTouched := false
+	for _, ev := range resp.Events {
+		if m.registry.isConfig(ev.Kv) {
+			m.log.Warn("the network config in etcd has changed; restart twill to use it", "config", string(ev.Kv.Value))
+			continue
+		}
+		l, ok := m.registry.leaseOf(ev.Kv)
+		if !ok {
+			continue
+		}
+		if ev.Type == clientv3.EventTypeDelete {
+			m.table.remove(l.Name, ev.Kv.ModRevision, now)
+		} else {
+			m.table.put(l, now)
+		}
+		ownTouched = ownTouched || l.Name == m.own.Name && ev.Kv.ModRevision > m.own.ModRevision
+	}
+	m.table.revision = max(m.table.revision, resp.Header.Revision)
+	m.publish()
+	if ownTouched {
+		return m.check(ctx)
+	}
+	return nil
+}
+
+// Abandon gives back a lease that Acquire created, after a start that failed.
+// A lease that was there before stays.
+func (m *Manager) Abandon(ctx context.Context) error {
+	if !m.created {
+		return nil
+	}
+	if _, err := m.registry.remove(ctx, m.own); err != nil {
+		return fmt.Errorf("give back lease %s: %w", m.own.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package subnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Registry reads and writes the keys of one network: <prefix>/config and
+// <prefix>/subnets/*. Each method is one RPC (create: two), each write a
+// transaction that compares, with its own deadline.
+type Registry struct {
+	client    *clientv3.Client
+	endpoints []string
+	prefix    string
+	log       *slog.Logger
+}
+
+func (r *Registry) configKey() string                 { return path.Join(r.prefix, "config") }
+func (r *Registry) subnetsKey() string                { return r.prefix + "/subnets/" }
+func (r *Registry) leaseKey(name string) string       { return r.subnetsKey() + name }
+func (r *Registry) isConfig(kv *mvccpb.KeyValue) bool { return string(kv.Key) == r.configKey() }
+
+// span is the one key range that holds both the config and all leases, so that
+// one RPC reads them at one revision and one watch follows them.
+func (r *Registry) span() (from string, to clientv3.OpOption) {
+	return r.configKey(), clientv3.WithRange(clientv3.GetPrefixRangeEnd(r.subnetsKey()))
+}
+
+// Close ends the connection and all RPCs under way.
+func (r *Registry) Close() error { return r.client.Close() }
+
+// Lease is one key under <prefix>/subnets/ as etcd holds it.
+type Lease struct {
+	Name string // the key's last part: 10.5.52.0-24
+	Key
+	Value
+	ID             clientv3.LeaseID // 0: no TTL, a reservation
+	CreateRevision int64
+	ModRevision    int64
+	Err            error // key or value does not parse
+}
+
+// Reserved reports whether the key has no TTL: it stays its owner's for ever.
+func (l Lease) Reserved() bool { return l.ID == 0 }
+
+// leaseOf parses kv; a key of something else under the span is not a lease.
+func (r *Registry) leaseOf(kv *mvccpb.KeyValue) (Lease, bool) {
+	name, ok := strings.CutPrefix(string(kv.Key), r.subnetsKey())
+	if !ok {
+		return Lease{}, false
+	}
+	l := Lease{
+		Name:           name,
+		ID:             clientv3.LeaseID(kv.Lease),
+		CreateRevision: kv.CreateRevision,
+		ModRevision:    kv.ModRevision,
+	}
+	var keyErr, valueErr error
+	l.Key, keyErr = ParseKey(name)
+	l.Value, valueErr = ParseValue(kv.Value)
+	l.Err = errors.Join(keyErr, valueErr)
+	return l, true
+}
+
+// Snapshot is the network at one revision of etcd.
+type Snapshot struct {
+	Revision    int64
+	Config      []byte // nil: there is none
+	ConfigRev   int64  // ModRevision of the config; 0: there is none
+	Leases      []Lease
+	configKey   string
+	endpointsIn string
+}
+
+// ErrNoConfig is returned where the network has no config in etcd yet.
+var ErrNoConfig = errors.New("no network config")
+
+// ParseConfig validates the config of the snapshot.
+func (s Snapshot) ParseConfig() (Config, error) {
+	if s.Config == nil {
+		return Config{}, fmt.Errorf("%w at etcd key %s (%s); write one with `twill config set`, or start with --network CIDR", ErrNoConfig, s.configKey, s.endpointsIn)
+	}
+	c, err := ParseConfig(s.Config)
+	if err != nil {
+		return Config{}, fmt.Errorf("network config at etcd key %s: %w", s.configKey, err)
+	}
+	return c, nil
+}
+
+// Snapshot reads config and leases in one linearized RPC. An etcd that is away
+// is waited for, and said; one that refuses is an error.
+func (r *Registry) Snapshot(ctx context.Context) (Snapshot, error) {
+	var s Snapshot
+	err := r.retry(ctx, "read the leases", func() (err error) {
+		s, err = r.snapshot(ctx)
+		return err
+	})
+	return s, err
+}
+
+func (r *Registry) snapshot(ctx context.Context) (Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	from, to := r.span()
+	resp, err := r.client.Get(ctx, from, to)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	s := Snapshot{Revision: resp.Header.Revision, configKey: r.configKey(), endpointsIn: strings.Join(r.endpoints, ",")}
+	for _, kv := range resp.Kvs {
+		if r.isConfig(kv) {
+			s.Config, s.ConfigRev = kv.Value, kv.ModRevision
+		} else if l, ok := r.leaseOf(kv); ok {
+			s.Leases = append(s.Leases, l)
+		}
+	}
+	return s, nil
+}
+
+// lease reads one lease; found is false where its key is free. revision is
+// etcd's at the read.
+func (r *Registry) lease(ctx context.Context, name string) (l Lease, found bool, revision int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	resp, err := r.client.Get(ctx, r.leaseKey(name))
+	if err != nil {
+		return Lease{}, false, 0, err
+	}
+	if len(resp.Kvs) == 0 {
+		return Lease{}, false, resp.Header.Revision, nil
+	}
+	l, _ = r.leaseOf(resp.Kvs[0])
+	return l, true, resp.Header.Revision, nil
+}
+
+// create takes a free subnet for ttl. won is false where somebody else was
+// faster. After an error the outcome is unknown: read again and compare.
+func (r *Registry) create(ctx context.Context, key Key, v Value, ttl time.Duration) (l Lease, won bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	grant, err := r.client.Grant(ctx, int64(ttl/time.Second))
+	if err != nil {
+		return Lease{}, false, fmt.Errorf("grant a lease of %v: %w", ttl, err)
+	}
+	name := key.String()
+	etcdKey := r.leaseKey(name)
+	resp, err := r.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(etcdKey), "=", 0)).
+		Then(clientv3.OpPut(etcdKey, string(v.Marshal()), clientv3.WithLease(grant.ID))).
+		Commit()
+	if err != nil {
+		return Lease{}, false, err
+	}
+	if !resp.Succeeded {
+		// The grant holds no key: left alone it would only wait for its TTL.
+		_, err := r.client.Revoke(ctx, grant.ID)
+		if err != nil {
+			r.log.Debug("could not revoke the unused etcd lease", "err", explain(err))
+		}
+		return Lease{}, false, nil
+	}
+	rev := resp.Header.Revision
+	return Lease{Name: name, Key: key, Value: v, ID: grant.ID, CreateRevision: rev, ModRevision: rev}, true, nil
+}
+
+// update writes a new value under the same etcd lease (or none: a reservation
+// stays one). won is false where the key is no longer as l says.
+func (r *Registry) update(ctx context.Context, l Lease, v Value) (updated Lease, won bool, err error) {
+	resp, err := r.compareMod(ctx, l, clientv3.OpPut(r.leaseKey(l.Name), string(v.Marshal()), clientv3.WithIgnoreLease()))
+	if err != nil || !resp.Succeeded {
+		return Lease{}, false, err
+	}
+	l.Value, l.ModRevision = v, resp.Header.Revision
+	return l, true, nil
+}
+
+// remove deletes the key while it is as l says.
+func (r *Registry) remove(ctx context.Context, l Lease) (won bool, err error) {
+	resp, err := r.compareMod(ctx, l, clientv3.OpDelete(r.leaseKey(l.Name)))
+	return err == nil && resp.Succeeded, err
+}
+
+func (r *Registry) compareMod(ctx context.Context, l Lease, op clientv3.Op) (*clientv3.TxnResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	return r.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(r.leaseKey(l.Name)), "=", l.ModRevision)).
+		Then(op).
+		Commit()
+}
+
+// renew extends the etcd lease by its granted TTL, which it returns.
+// rpctypes.ErrLeaseNotFound means that it is gone, and the key with it.
+func (r *Registry) renew(ctx context.Context, id clientv3.LeaseID) (time.Duration, error) {
+	// Without its own deadline KeepAliveOnce spins on Unavailable.
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	resp, err := r.client.KeepAliveOnce(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	return time.Duration(resp.TTL) * time.Second, nil
+}
+
+// TimeToLive returns how long l's etcd lease still runs; 0 for a reservation
+// or an expired one.
+func (r *Registry) TimeToLive(ctx context.Context, l Lease) (time.Duration, error) {
+	if l.Reserved() {
+		return 0, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	resp, err := r.client.TimeToLive(ctx, l.ID)
+	if err != nil {
+		return 0, err
+	}
+	return max(0, time.Duration(resp.TTL)*time.Second), nil
+}

@@ -1,0 +1,87 @@
+package subnet
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+const backendUDP = "udp"
+
+// View is the network as this host sees it at one revision: immutable, made
+// anew on each change.
+type View struct {
+	Revision int64 // of etcd
+	Own      Lease
+	Peers    []Peer
+	Skipped  []Skipped // leases that are not used, and why
+	Etcd     EtcdState
+}
+
+// Peer is a lease of another host that packets may go to.
+type Peer struct {
+	Lease
+	Endpoint netip.AddrPort
+	// Vanished is when the lease was seen to be gone; the peer stays for the
+	// grace time. Zero for a lease that is there.
+	Vanished time.Time
+}
+
+// Skipped is a lease that costs no other lease anything: it is left out.
+type Skipped struct {
+	Lease   Lease
+	Problem string
+}
+
+// EtcdState says whether etcd answers, and since when it does or does not.
+type EtcdState struct {
+	Reachable bool
+	Since     time.Time
+	Err       string // why not
+}
+
+// Problem says why a lease cannot be used by a host that holds own, or "" if
+// it can: the subnet must fit the config and not overlap ours, the endpoint
+// must be an address that a host can have outside of the overlay.
+func Problem(l Lease, c Config, own netip.Prefix) string {
+	switch {
+	case l.Err != nil:
+		return l.Err.Error()
+	case l.BackendType != "" && l.BackendType != backendUDP:
+		return fmt.Sprintf("backend %q; twill carries udp only", l.BackendType)
+	}
+	if l.Subnet.Bits() != c.SubnetLen || !c.Network.Contains(l.Subnet.Addr()) {
+		return fmt.Sprintf("subnet %s is not a /%d inside %s", l.Subnet, c.SubnetLen, c.Network)
+	}
+	if own.IsValid() && own.Overlaps(l.Subnet) {
+		return fmt.Sprintf("subnet %s overlaps our own %s", l.Subnet, own)
+	}
+	ip := l.PublicIP
+	switch {
+	case !ip.IsValid() || !ip.Is4():
+		return fmt.Sprintf("public IP %s is not an IPv4 address", ip)
+	case ip.IsLoopback(), ip.IsMulticast(), ip.IsUnspecified(), ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Sprintf("public IP %s cannot be a host's address", ip)
+	case c.Network.Contains(ip):
+		return fmt.Sprintf("public IP %s lies inside the overlay %s", ip, c.Network)
+	}
+	return ""
+}
+
+// Note is worth telling about a lease that is used all the same.
+func Note(l Lease) string {
+	if l.IPv6Subnet.IsValid() {
+		return fmt.Sprintf("IPv6 subnet %s is not used", l.IPv6Subnet)
+	}
+	return ""
+}
+
+// endpoint is where datagrams for l go: a lease of Flannel names no port, it
+// listens on the network config's.
+func endpoint(l Lease, c Config) netip.AddrPort {
+	port := l.Port
+	if port == 0 {
+		port = c.Port
+	}
+	return netip.AddrPortFrom(l.PublicIP, port)
+}

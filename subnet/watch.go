@@ -1,0 +1,27 @@
+package subnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// watch follows config and leases from revision on. A member that has lost the
+// cluster ends it instead of staying silent (WithRequireLeader).
+func (r *Registry) watch(ctx context.Context, revision int64) clientv3.WatchChan {
+	from, to := r.span()
+	return r.client.Watch(clientv3.WithRequireLeader(ctx), from, to, clientv3.WithRev(revision))
+}
+
+// watchError says why a watch cannot go on, or nil.
+func watchError(resp clientv3.WatchResponse, open bool) error {
+	switch {
+	case !open:
+		return errors.New("the watch was closed")
+	case resp.CompactRevision != 0:
+		return fmt.Errorf("the watch's revision was compacted, etcd starts at %d", resp.CompactRevision)
+	}
+	return resp.Err()
+}
