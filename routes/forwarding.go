@@ -1,0 +1,34 @@
+package routes
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// ipForward is net.ipv4.ip_forward of the caller's network namespace.
+const ipForward = "/proc/sys/net/ipv4/ip_forward"
+
+// ForwardingEnabled reports whether the kernel forwards IPv4 packets between
+// interfaces. Without it no packet gets from a pod to the tunnel.
+func ForwardingEnabled() (bool, error) {
+	value, err := os.ReadFile(ipForward)
+	if err != nil {
+		return false, fmt.Errorf("net.ipv4.ip_forward: %w", err)
+	}
+	return strings.TrimSpace(string(value)) == "1", nil
+}
+
+// EnableForwarding sets net.ipv4.ip_forward to 1 until the next boot. It does
+// not write if it is set: the kernel gives every interface's own forwarding
+// flag a new value with each change.
+func EnableForwarding() error {
+	enabled, err := ForwardingEnabled()
+	if err != nil || enabled {
+		return err
+	}
+	if err := os.WriteFile(ipForward, []byte("1\n"), 0o644); err != nil {
+		return fmt.Errorf("net.ipv4.ip_forward: set to 1: %w", err)
+	}
+	return nil
+}
