@@ -36,7 +36,7 @@ func (id Identity) Owns(v Value) bool {
 func (id Identity) value() Value {
 	return Value{
 		PublicIP:    id.PublicIP,
-		BackendType: backendUDP,
+		BackendType: BackendUDP,
 		Proto:       protoVersion,
 		Node:        id.Node,
 		NodeID:      id.NodeID,
@@ -55,15 +55,24 @@ const (
 	nodeIDBytes = 16
 )
 
+// NodeIDPath is where LoadNodeID keeps the id in a state directory.
+func NodeIDPath(dir string) string { return filepath.Join(dir, nodeIDFile) }
+
 // LoadNodeID reads the node's id from dir, or makes one and keeps it there.
-// A file that holds something else is an error: to guess another identity
-// would cost the node its subnet.
 func LoadNodeID(dir string) (string, error) {
-	path := filepath.Join(dir, nodeIDFile)
-	raw, err := os.ReadFile(path)
+	id, err := ReadNodeID(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return createNodeID(dir, path)
+		return createNodeID(dir)
 	}
+	return id, err
+}
+
+// ReadNodeID reads the node's id from dir; fs.ErrNotExist where there is none
+// yet. A file that holds something else is an error: to guess another identity
+// would cost the node its subnet.
+func ReadNodeID(dir string) (string, error) {
+	path := NodeIDPath(dir)
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("node id: %w", err)
 	}
@@ -74,14 +83,14 @@ func LoadNodeID(dir string) (string, error) {
 	return id, nil
 }
 
-func createNodeID(dir, path string) (string, error) {
+func createNodeID(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("node id: state directory: %w", err)
 	}
 	b := make([]byte, nodeIDBytes)
 	rand.Read(b) // never fails (crypto/rand)
 	id := hex.EncodeToString(b)
-	if err := renameio.WriteFile(path, []byte(id+"\n"), 0o644); err != nil {
+	if err := renameio.WriteFile(NodeIDPath(dir), []byte(id+"\n"), 0o644); err != nil {
 		return "", fmt.Errorf("node id: %w", err)
 	}
 	return id, nil

@@ -6,8 +6,6 @@ import (
 	"time"
 )
 
-const backendUDP = "udp"
-
 // View is the network as this host sees it at one revision: immutable, made
 // anew on each change.
 type View struct {
@@ -47,7 +45,7 @@ func Problem(l Lease, c Config, own netip.Prefix) string {
 	switch {
 	case l.Err != nil:
 		return l.Err.Error()
-	case l.BackendType != "" && l.BackendType != backendUDP:
+	case !l.UDP():
 		return fmt.Sprintf("backend %q; twill carries udp only", l.BackendType)
 	}
 	if l.Subnet.Bits() != c.SubnetLen || !c.Network.Contains(l.Subnet.Addr()) {

@@ -1,0 +1,101 @@
+// Package api is what the daemon tells over its control socket, and what the
+// command line prints with --json: field names are stable.
+package api
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Paths on the control socket; each answers GET with JSON.
+const (
+	PeersPath  = "/v1/peers"
+	StatusPath = "/v1/status"
+)
+
+// Peers is the answer to PeersPath.
+type Peers struct {
+	Peers []Peer `json:"peers"`
+}
+
+// PeerState is what the daemon knows of a peer's being alive.
+type PeerState string
+
+// The states of a peer.
+const (
+	StateUp       PeerState = "up"       // has sent packets in the last two minutes
+	StateSilent   PeerState = "silent"   // has not; it may have nothing to say
+	StateVanished PeerState = "vanished" // its lease is gone; it stays for the grace time
+)
+
+// Peer is another host. Counters run since the peer came to its endpoint;
+// bytes are those of the inner packets.
+type Peer struct {
+	Subnet    netip.Prefix   `json:"subnet"`
+	Endpoint  netip.AddrPort `json:"endpoint"`
+	Node      string         `json:"node"`
+	NodeID    string         `json:"node_id"`
+	State     PeerState      `json:"state"`
+	LastSeen  time.Time      `json:"last_seen,omitzero"` // absent: never
+	RxPackets uint64         `json:"rx_packets"`
+	RxBytes   uint64         `json:"rx_bytes"`
+	TxPackets uint64         `json:"tx_packets"`
+	TxBytes   uint64         `json:"tx_bytes"`
+	Drops     uint64         `json:"drops"`
+}
+
+// Leases is what `twill leases --json` prints.
+type Leases struct {
+	Leases []Lease `json:"leases"`
+}
+
+// Lease is one lease in etcd.
+type Lease struct {
+	Subnet   string `json:"subnet"` // the key's name where it does not parse
+	PublicIP string `json:"public_ip"`
+	Node     string `json:"node"`
+	NodeID   string `json:"node_id"`
+	Backend  string `json:"backend"`
+	Port     uint16 `json:"port"` // 0: the network config's
+	// ExpiresIn is in seconds; absent for a reservation, and where etcd does
+	// not tell.
+	ExpiresIn *int64 `json:"expires_in_seconds,omitempty"`
+	Reserved  bool   `json:"reserved"`
+	Problem   string `json:"problem"` // why it is not used; "": it is
+	Note      string `json:"note"`    // worth knowing all the same
+}
+
+// Status is the answer to StatusPath.
+type Status struct {
+	Version  string       `json:"version"`
+	Node     string       `json:"node"`
+	NodeID   string       `json:"node_id"`
+	Network  netip.Prefix `json:"network"`
+	Subnet   netip.Prefix `json:"subnet"`
+	PublicIP netip.Addr   `json:"public_ip"`
+	Port     uint16       `json:"port"`
+	Device   string       `json:"device"`
+	MTU      int          `json:"mtu"`
+	Queues   int          `json:"queues"`
+	Peers    int          `json:"peers"`
+	Skipped  int          `json:"skipped_leases"`
+	Etcd     Etcd         `json:"etcd"`
+	Tx       Counters     `json:"tx"`
+	Rx       Counters     `json:"rx"`
+}
+
+// Etcd says whether etcd answers, and since when.
+type Etcd struct {
+	Reachable bool      `json:"reachable"`
+	Since     time.Time `json:"since"`
+	Error     string    `json:"error,omitempty"`
+	Revision  int64     `json:"revision"`
+}
+
+// Counters count one direction; Drops is by reason and lacks reasons that did
+// not occur.
+type Counters struct {
+	Packets uint64            `json:"packets"`
+	Bytes   uint64            `json:"bytes"`
+	Drops   map[string]uint64 `json:"drops,omitempty"`
+}

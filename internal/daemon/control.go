@@ -1,0 +1,116 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"twill/internal/api"
+	"twill/subnet"
+)
+
+// state is what the control socket tells: one view with the peers made of it.
+type state struct {
+	view  subnet.View
+	peers peerSet
+}
+
+// control is an HTTP server on a listener that is already open.
+type control struct {
+	listener net.Listener
+	server   *http.Server
+}
+
+const (
+	// requestTimeout bounds a client that does not go on.
+	requestTimeout = 5 * time.Second
+	socketMode     = 0o660
+)
+
+// listenControl opens the control socket. A socket file without a listener is
+// what a killed daemon leaves; the run directory's lock says that it is ours.
+func listenControl(path string, h http.Handler) (*control, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, socketMode); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return newControl(l, h), nil
+}
+
+// listenHealthz serves /healthz as Flannel does: 200 while the daemon runs.
+func listenHealthz(addr netip.AddrPort) (*control, error) {
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("healthz-ip, healthz-port: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	return newControl(l, mux), nil
+}
+
+func newControl(l net.Listener, h http.Handler) *control {
+	return &control{listener: l, server: &http.Server{Handler: h, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout}}
+}
+
+// run serves until ctx ends.
+func (c *control) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { c.server.Close() })
+	defer stop()
+	if err := c.server.Serve(c.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (c *control) close() { c.listener.Close() }
+
+func (d *daemon) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+api.PeersPath, func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, d.state.Load().report(time.Now()))
+	})
+	mux.HandleFunc("GET "+api.StatusPath, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, d.status()) })
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the client has gone: nobody to tell
+}
+
+// silentAfter is how long a peer may send nothing and still count as up.
+const silentAfter = 2 * time.Minute
+
+func (s *state) report(now time.Time) api.Peers {
+	out := api.Peers{Peers: make([]api.Peer, 0, len(s.view.Peers))}
+	for _, p := range s.view.Peers {
+		stats := s.peers[peerKey{p.Subnet, p.Endpoint}].Stats()
+		a := api.Peer{
+			Subnet: p.Subnet, Endpoint: p.Endpoint, Node: p.Node, NodeID: p.NodeID,
+			State: api.StateSilent, LastSeen: stats.LastSeen,
+			RxPackets: stats.RxPackets, RxBytes: stats.RxBytes,
+			TxPackets: stats.TxPackets, TxBytes: stats.TxBytes, Drops: stats.Drops,
+		}
+		switch {
+		case !p.Vanished.IsZero():
+			a.State = api.StateVanished
+		case now.Sub(stats.LastSeen) < silentAfter:
+			a.State = api.StateUp
+		}
+		out.Peers = append(out.Peers, a)
+	}
+	return out
+}

@@ -1,0 +1,149 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+
+	"twill/internal/embedetcd"
+	"twill/routes"
+	"twill/subnet"
+	"twill/tunnel"
+)
+
+// stopTimeout bounds the wait for loops that hang in a system call or an RPC:
+// a stop is over in under a second, whatever etcd does.
+const stopTimeout = 700 * time.Millisecond
+
+type daemon struct {
+	Config
+	undo []func(context.Context)
+
+	lock     *os.File
+	etcd     *embedetcd.Server
+	underlay routes.Underlay
+	network  subnet.Config
+	registry *subnet.Registry
+	manager  *subnet.Manager
+	own      subnet.Lease
+	conns    []tunnel.Conn
+	device   tunnel.Device
+	link     routes.Link
+	firewall *routes.Firewall // nil: without
+	tunnel   *tunnel.Tunnel
+	peers    peerSet
+	control  *control
+	healthz  *control
+
+	state atomic.Pointer[state] // for the control socket
+
+}
+
+// Run is the daemon: it blocks until ctx ends (nil), the start fails, or a loop
+// dies. An error that wraps subnet.ErrFenced says that this host's subnet is
+// another's now.
+func Run(ctx context.Context, c Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	d := &daemon{Config: c}
+	if err := d.start(ctx); err != nil {
+		d.undoAll()
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	return d.serve(ctx)
+}
+
+func (d *daemon) onUndo(f func(context.Context)) { d.undo = append(d.undo, f) }
+
+func (d *daemon) undoAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	for i := len(d.undo) - 1; i >= 0; i-- {
+		d.undo[i](ctx)
+	}
+}
+
+// serve runs every loop of the daemon until ctx ends or one of them dies.
+func (d *daemon) serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return named("tunnel", d.tunnel.Run(ctx)) })
+	group.Go(func() error { return d.keepLease(ctx) })
+	group.Go(func() error { return named("control socket", d.control.run(ctx)) })
+	if d.healthz != nil {
+		group.Go(func() error { return named("healthz", d.healthz.run(ctx)) })
+	}
+	if d.firewall != nil {
+		group.Go(func() error { return named("iptables", d.firewall.Run(ctx, d.Resync)) })
+	}
+	if d.etcd != nil {
+		group.Go(func() error { return d.watchEmbeddedEtcd(ctx) })
+	}
+	d.notifyReady()
+
+	<-ctx.Done()
+	d.notify(systemd.SdNotifyStopping)
+	err := waitFor(group, stopTimeout)
+	d.close()
+	return err
+}
+
+// keepLease stops the forwarding, before all else, once our subnet is proven
+// to be another owner's.
+func (d *daemon) keepLease(ctx context.Context) error {
+	err := d.manager.Run(ctx)
+	if errors.Is(err, subnet.ErrFenced) {
+		d.tunnel.SetTable(tunnel.NewTable(noSubnet, nil))
+	}
+	return err
+}
+
+func (d *daemon) watchEmbeddedEtcd(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-d.etcd.Err():
+		return named("embedded etcd", err)
+	}
+}
+
+// waitFor returns the group's error, or nil after a stop whose loops did not
+// end in time: the process ends them.
+func waitFor(group *errgroup.Group, timeout time.Duration) error {
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(timeout):
+		return nil
+	}
+}
+
+// close lets go of what the kernel would let go of anyhow when the process
+// ends, in an order that loses nothing.
+func (d *daemon) close() {
+	d.device.Close()
+	for _, c := range d.conns {
+		c.Close()
+	}
+	if d.etcd != nil {
+		d.etcd.Close()
+	}
+}
+
+func named(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

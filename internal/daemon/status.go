@@ -1,0 +1,44 @@
+package daemon
+
+import (
+	"twill/internal/api"
+	"twill/tunnel"
+)
+
+func (d *daemon) status() api.Status {
+	s := d.state.Load()
+	stats := d.tunnel.Stats()
+	own := s.view.Own
+	return api.Status{
+		Version:  d.Version,
+		Node:     own.Node,
+		NodeID:   own.NodeID,
+		Network:  d.network.Network,
+		Subnet:   own.Subnet,
+		PublicIP: own.PublicIP,
+		Port:     own.Port,
+		Device:   d.TunName,
+		MTU:      d.MTU,
+		Queues:   d.Queues,
+		Peers:    len(s.view.Peers),
+		Skipped:  len(s.view.Skipped),
+		Etcd: api.Etcd{
+			Reachable: s.view.Etcd.Reachable,
+			Since:     s.view.Etcd.Since,
+			Error:     s.view.Etcd.Err,
+			Revision:  s.view.Revision,
+		},
+		Tx: counters(stats.Tx),
+		Rx: counters(stats.Rx),
+	}
+}
+
+func counters(c tunnel.Counters) api.Counters {
+	out := api.Counters{Packets: c.Packets, Bytes: c.Bytes, Drops: map[string]uint64{}}
+	for reason, n := range c.Drops {
+		if n != 0 {
+			out.Drops[tunnel.DropReason(reason).String()] = n
+		}
+	}
+	return out
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"regexp"
+	"runtime"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"twill/internal/daemon"
+	"twill/tunnel"
+)
+
+// defaultQueues is what more than gains nothing on the hosts measured so far.
+const defaultQueues = 4
+
+func runCommand() *cli.Command {
+	flags := append(etcdFlags(), networkFlags()...)
+	flags = append(flags, hostFlags()...)
+	flags = append(flags, daemonFlags()...)
+	return &cli.Command{
+		Name:  "run",
+		Usage: "run the daemon",
+		Description: "Holds a subnet lease in etcd, carries the packets of this host's pods to the\n" +
+			"hosts that hold the other leases, and writes subnet.env. Each flag is also read\n" +
+			"from the environment; the command line wins.",
+		Flags: flags,
+		Action: func(c *cli.Context) error {
+			cfg, err := daemonConfig(c)
+			if err != nil {
+				return err
+			}
+			return daemon.Run(c.Context, cfg)
+		},
+	}
+}
+
+// networkFlags concern the network and this host's lease in it.
+func networkFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "network", EnvVars: env("network"), Usage: "write a network config for `CIDR` to etcd if there is none"},
+		&cli.BoolFlag{Name: "embed-etcd", EnvVars: env("embed-etcd"), Usage: "run an etcd in this process, for a first node or a lab, and use it"},
+		&cli.StringFlag{Name: "embed-etcd-listen", Value: "127.0.0.1:2379", EnvVars: env("embed-etcd-listen"), Usage: "its client `ADDRESS:PORT`; there is no authentication"},
+		&cli.StringFlag{Name: "node-name", EnvVars: env("node-name"), Usage: "`NAME` of this host in the lease (default: the host name)"},
+		&cli.IntFlag{Name: "subnet-lease-renew-margin", Value: 60, EnvVars: flannelEnv("subnet-lease-renew-margin"), Usage: "renew the lease at the latest this many `MINUTES` before it expires"},
+		&cli.DurationFlag{Name: "lease-grace", Value: time.Minute, EnvVars: env("lease-grace"), Usage: "how long a peer whose lease vanished stays in use"},
+	}
+}
+
+// hostFlags concern this host's interfaces, addresses and kernel state.
+func hostFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "iface", EnvVars: flannelEnv("iface"), Usage: "underlay interface, by `NAME or address`; repeatable, the first that exists counts"},
+		&cli.StringSliceFlag{Name: "iface-regex", EnvVars: flannelEnv("iface-regex"), Usage: "underlay interface by `REGEX` on name or address, after --iface; repeatable"},
+		&cli.StringFlag{Name: "iface-can-reach", EnvVars: flannelEnv("iface-can-reach"), Usage: "underlay interface by the route to `ADDRESS`, after --iface-regex"},
+		&cli.StringFlag{Name: "public-ip", EnvVars: flannelEnv("public-ip"), Usage: "`ADDRESS` at which peers reach this host (default: the underlay address)"},
+		&cli.IntFlag{Name: "port", EnvVars: env("port"), Usage: "UDP `PORT` (default: the network config's)"},
+		tunNameFlag(),
+		&cli.IntFlag{Name: "mtu", EnvVars: env("mtu"), Usage: "MTU of the TUN device in `BYTES` (default: underlay MTU - 28)"},
+		&cli.IntFlag{Name: "queues", Value: min(runtime.NumCPU(), defaultQueues), EnvVars: env("queues"), Usage: "`NUMBER` of TUN queues, each with a socket and two threads"},
+		&cli.StringFlag{Name: "spoof-check", Value: tunnel.SpoofStrict.String(), EnvVars: env("spoof-check"), Usage: "`HOW` the source of a packet is checked: strict, source (outer only) or off"},
+		&cli.BoolFlag{Name: "ip-masq", EnvVars: flannelEnv("ip-masq"), Usage: "masquerade what leaves the overlay"},
+		&cli.BoolFlag{Name: "iptables-forward-rules", Value: true, EnvVars: flannelEnv("iptables-forward-rules"), Usage: "accept forwarded packets of the overlay"},
+		&cli.IntFlag{Name: "iptables-resync", Value: 5, EnvVars: flannelEnv("iptables-resync"), Usage: "check our iptables rules every so many `SECONDS`"},
+		&cli.BoolFlag{Name: "set-sysctls", EnvVars: env("set-sysctls"), Usage: "set net.ipv4.ip_forward=1 if it is not"},
+	}
+}
+
+// daemonFlags concern the process itself.
+func daemonFlags() []cli.Flag {
+	return []cli.Flag{
+		runDirFlag(),
+		stateDirFlag(),
+		subnetFileFlag(),
+		&cli.StringFlag{Name: "healthz-ip", Value: "0.0.0.0", EnvVars: flannelEnv("healthz-ip"), Usage: "`ADDRESS` of /healthz"},
+		&cli.IntFlag{Name: "healthz-port", EnvVars: flannelEnv("healthz-port"), Usage: "`PORT` of /healthz; 0 is off"},
+		&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: env("log-level"), Usage: "debug, info, warn or error"},
+		&cli.StringFlag{Name: "log-format", Value: "text", EnvVars: env("log-format"), Usage: "text or json"},
+	}
+}
+
+// daemonConfig turns the flags into a validated daemon.Config.
+func daemonConfig(c *cli.Context) (daemon.Config, error) {
+	cfg := daemon.Config{
+		EmbedEtcd:    c.Bool("embed-etcd"),
+		NodeName:     c.String("node-name"),
+		RenewMargin:  time.Duration(c.Int("subnet-lease-renew-margin")) * time.Minute,
+		LeaseGrace:   c.Duration("lease-grace"),
+		TunName:      c.String("tun-name"),
+		MTU:          c.Int("mtu"),
+		Queues:       c.Int("queues"),
+		RunDir:       c.String("run-dir"),
+		StateDir:     c.String("state-dir"),
+		SubnetFile:   c.String("subnet-file"),
+		IPMasq:       c.Bool("ip-masq"),
+		ForwardRules: c.Bool("iptables-forward-rules"),
+		Resync:       time.Duration(c.Int("iptables-resync")) * time.Second,
+		SetSysctls:   c.Bool("set-sysctls"),
+		Version:      version(),
+	}
+	for _, parse := range []func(*cli.Context, *daemon.Config) error{
+		parseEtcd, parseNetwork, parseUnderlay, parseHost, parseHealthz, parseLog,
+	} {
+		if err := parse(c, &cfg); err != nil {
+			return daemon.Config{}, err
+		}
+	}
+	if err := cfg.Validate(); err != nil {
+		return daemon.Config{}, usageError{err}
+	}
+	return cfg, nil
+}
+
+func parseEtcd(c *cli.Context, cfg *daemon.Config) (err error) {
+	if cfg.Etcd, err = etcdConfig(c); err != nil {
+		return err
+	}
+	if cfg.EmbedEtcd && c.IsSet("etcd-endpoints") {
+		return usagef("embed-etcd and etcd-endpoints exclude each other: the daemon uses the etcd that it runs")
+	}
+	listen := c.String("embed-etcd-listen")
+	if cfg.EmbedEtcdListen, err = netip.ParseAddrPort(listen); err != nil {
+		return usagef("embed-etcd-listen: %q is not ADDRESS:PORT", listen)
+	}
+	return nil
+}
+
+func parseNetwork(c *cli.Context, cfg *daemon.Config) (err error) {
+	if s := c.String("network"); s != "" {
+		if cfg.Network, err = netip.ParsePrefix(s); err != nil {
+			return usagef("network: %q is not a CIDR as 10.5.0.0/16", s)
+		}
+	}
+	return nil
+}
+
+func parseUnderlay(c *cli.Context, cfg *daemon.Config) (err error) {
+	cfg.Underlay.Ifaces = c.StringSlice("iface")
+	for _, s := range c.StringSlice("iface-regex") {
+		re, err := regexp.Compile(s)
+		if err != nil {
+			return usagef("iface-regex: %w", err)
+		}
+		cfg.Underlay.Regexes = append(cfg.Underlay.Regexes, re)
+	}
+	cfg.Underlay.CanReach, err = addrFlag(c, "iface-can-reach")
+	return err
+}
+
+func parseHost(c *cli.Context, cfg *daemon.Config) (err error) {
+	if cfg.PublicIP, err = addrFlag(c, "public-ip"); err != nil {
+		return err
+	}
+	if cfg.Port, err = portFlag(c, "port"); err != nil {
+		return err
+	}
+	if cfg.SpoofCheck, err = tunnel.ParseSpoofCheck(c.String("spoof-check")); err != nil {
+		return usagef("spoof-check: %w", err)
+	}
+	if cfg.NodeName == "" {
+		if cfg.NodeName, err = os.Hostname(); err != nil {
+			return fmt.Errorf("host name: %w; give --node-name", err)
+		}
+	}
+	return nil
+}
+
+func parseHealthz(c *cli.Context, cfg *daemon.Config) error {
+	ip, err := netip.ParseAddr(c.String("healthz-ip"))
+	if err != nil {
+		return usagef("healthz-ip: %q is not an address", c.String("healthz-ip"))
+	}
+	port, err := portFlag(c, "healthz-port")
+	cfg.Healthz = netip.AddrPortFrom(ip, port)
+	return err
+}
+
+func parseLog(c *cli.Context, cfg *daemon.Config) (err error) {
+	cfg.Log, err = newLogger(c)
+	return err
+}

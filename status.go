@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"twill/internal/api"
+	"twill/internal/daemon"
+)
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "status",
+		Usage: "show the daemon that runs here: lease, etcd, counters, drops",
+		Flags: []cli.Flag{runDirFlag(), jsonFlag()},
+		Action: func(c *cli.Context) error {
+			var s api.Status
+			if err := api.Get(c.Context, daemon.SocketPath(c.String("run-dir")), api.StatusPath, &s); err != nil {
+				return err
+			}
+			return show(c, s, func(t *table) { statusRows(t, s, time.Now()) })
+		},
+	}
+}
+
+func statusRows(t *table, s api.Status, now time.Time) {
+	t.row("node", s.Node)
+	t.row("lease", fmt.Sprintf("%s of %s", s.Subnet, s.Network))
+	t.row("endpoint", fmt.Sprintf("%s:%d", s.PublicIP, s.Port))
+	t.row("device", fmt.Sprintf("%s, MTU %d, %d queues", s.Device, s.MTU, s.Queues))
+	t.row("peers", fmt.Sprintf("%d, %d leases skipped", s.Peers, s.Skipped))
+	t.row("etcd", etcdCell(s.Etcd, now))
+	t.row("sent", countersCell(s.Tx))
+	t.row("received", countersCell(s.Rx))
+	for _, d := range []struct {
+		direction string
+		c         api.Counters
+	}{{"out", s.Tx}, {"in", s.Rx}} {
+		for _, reason := range slices.Sorted(maps.Keys(d.c.Drops)) {
+			t.row("dropped "+d.direction, fmt.Sprintf("%d %s", d.c.Drops[reason], reason))
+		}
+	}
+}
+
+func etcdCell(e api.Etcd, now time.Time) string {
+	since := now.Sub(e.Since).Round(time.Second)
+	if !e.Reachable {
+		return fmt.Sprintf("away for %v, forwarding with the table of revision %d: %s", since, e.Revision, e.Error)
+	}
+	return fmt.Sprintf("answers since %v, table of revision %d", since, e.Revision)
+}
+
+func countersCell(c api.Counters) string {
+	return fmt.Sprintf("%d packets, %d bytes", c.Packets, c.Bytes)
+}
