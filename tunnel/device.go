@@ -1,0 +1,81 @@
+package tunnel
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Packet is one IPv4 packet on its way through the tunnel. It may be gathered from two pieces of memory, so that the
+// segments of a large send can each have a header of their own and share the rest.
+type Packet struct {
+	// Head starts with the IP header and holds at least the IP and the transport header, if the packet has that much.
+	Head []byte
+	// Tail continues Head; empty where the packet lies in one piece.
+	Tail []byte
+	// Peer is the host that an outbound packet goes to, or an inbound packet comes from (nil if SpoofOff let it in
+	// from an unknown host).
+	Peer *Peer
+}
+
+// Len returns the length of the packet.
+func (p *Packet) Len() int { return len(p.Head) + len(p.Tail) }
+
+// trim cuts the packet down to length bytes.
+func (p *Packet) trim(length int) {
+	if length <= len(p.Head) {
+		p.Head, p.Tail = p.Head[:length], nil
+		return
+	}
+	p.Tail = p.Tail[:length-len(p.Head)]
+}
+
+// A Datagram is the payload of one UDP datagram, with where it came from.
+type Datagram struct {
+	Data []byte
+	// From is the address and port of the sender, IPv4 in its plain form (not mapped into IPv6).
+	From netip.AddrPort
+	// Truncated says that the datagram was longer than the buffer it was received into.
+	Truncated bool
+}
+
+// A Device is an open TUN device.
+type Device interface {
+	Name() string
+	// Queues returns the queues that were opened. The kernel keeps the packets of a flow on one queue: the one that
+	// packets of the flow's other direction were last written to.
+	Queues() []Queue
+	// Close ends reads and writes with an error.
+	Close() error
+}
+
+// A Queue is one queue of a Device. Read, Write and Inject may be called at the same time, each by one goroutine.
+type Queue interface {
+	// Read waits for a packet, then takes what else is there without waiting. The packets are the Queue's and valid until
+	// the next Read; the caller may change them. After the deadline the error is os.ErrDeadlineExceeded, when the
+	// device was deleted it is unix.EBADFD.
+	Read() ([]Packet, error)
+	// Write hands packets, each in one piece, to the kernel, and returns how many it took. Either that is at least
+	// one, or the error says why the first was refused; the caller goes on with the others. It does not wait.
+	Write(packets []Packet) (int, error)
+	// Inject is Write for one packet that the tunnel itself has made.
+	Inject(packet []byte) error
+	// SetDeadline ends reads and writes, waiting and to come, at t.
+	SetDeadline(t time.Time) error
+}
+
+// A Conn is one UDP socket. Receive and Send may be called at the same time, each by one goroutine.
+type Conn interface {
+	// Receive waits for a datagram, then takes what else is there without waiting. The datagrams are the Conn's and
+	// valid until the next Receive. After the deadline the error is, or wraps, os.ErrDeadlineExceeded.
+	Receive() ([]Datagram, error)
+	// Send sends each packet as one datagram to its peer's endpoint, and returns how many the kernel took. Either that
+	// is at least one, or the error says why the first was refused; the caller goes on with the others. It waits for
+	// room in the socket's send buffer until the deadline.
+	Send(packets []Packet) (int, error)
+	// LocalAddr returns the address that the socket is bound to.
+	LocalAddr() netip.AddrPort
+	// SetDeadline ends Receive and Send, waiting and to come, at t.
+	SetDeadline(t time.Time) error
+	// Close ends Receive and Send with an error.
+	Close() error
+}

@@ -1,0 +1,111 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+
+	"golang.org/x/sys/unix"
+)
+
+// A DropReason says why a packet was dropped. Its String is stable: it is the name of a metric's label.
+type DropReason uint8
+
+// kept is the reason of a packet that is not dropped.
+const kept DropReason = 0
+
+const (
+	// Either direction.
+
+	DropNoTable   DropReason = iota + 1 // the table is empty: not ready, or fenced
+	DropBadHeader                       // no IPv4 header, or one that its packet contradicts
+	DropIPv6                            // IPv6: the kernel's own router solicitations on any interface that is up
+
+	// Outbound.
+
+	DropMulticast       // destination is multicast or broadcast
+	DropOwnSubnet       // destination is in our own subnet: a routing loop
+	DropNoPeer          // no peer holds the destination
+	DropTTLExpired      // TTL used up
+	DropSendTooBig      // larger than the underlay's MTU
+	DropSendUnreachable // the underlay has no route to the peer's endpoint
+	DropSendForbidden   // a firewall rule on this host's output
+	DropSendNoBuffers   // the kernel is short of buffers
+	DropSendFailed      // any other error of the socket
+
+	// Inbound.
+
+	DropTruncated       // datagram longer than an IP packet can be
+	DropControl         // control datagram, of a protocol that this version does not speak
+	DropUnknownEndpoint // outer source is not the endpoint of a lease
+	DropSpoofedSource   // inner source is not in a lease of the endpoint
+	DropNotForUs        // inner destination is not in our subnet
+	DropDeviceDown      // the TUN device is down
+	DropWriteFailed     // any other error of the TUN device
+
+	numDropReasons
+)
+
+var dropReasonNames = [numDropReasons]string{
+	DropNoTable:         "no-table",
+	DropBadHeader:       "bad-header",
+	DropIPv6:            "ipv6",
+	DropMulticast:       "multicast",
+	DropOwnSubnet:       "own-subnet",
+	DropNoPeer:          "no-peer",
+	DropTTLExpired:      "ttl-expired",
+	DropSendTooBig:      "send-too-big",
+	DropSendUnreachable: "send-unreachable",
+	DropSendForbidden:   "send-forbidden",
+	DropSendNoBuffers:   "send-no-buffers",
+	DropSendFailed:      "send-failed",
+	DropTruncated:       "truncated",
+	DropControl:         "control",
+	DropUnknownEndpoint: "unknown-endpoint",
+	DropSpoofedSource:   "spoofed-source",
+	DropNotForUs:        "not-for-us",
+	DropDeviceDown:      "device-down",
+	DropWriteFailed:     "write-failed",
+}
+
+func (r DropReason) String() string {
+	if r > kept && r < numDropReasons {
+		return dropReasonNames[r]
+	}
+	return fmt.Sprintf("DropReason(%d)", uint8(r))
+}
+
+// DropReasons yields every reason, in the order in which a packet meets them.
+func DropReasons() iter.Seq[DropReason] {
+	return func(yield func(DropReason) bool) {
+		for r := kept + 1; r < numDropReasons; r++ {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// sendDropReason sorts the errors of sendmsg(2) and udp(7).
+func sendDropReason(err error) DropReason {
+	switch {
+	case errors.Is(err, unix.EMSGSIZE):
+		return DropSendTooBig
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETDOWN):
+		return DropSendUnreachable
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return DropSendForbidden
+	case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+		return DropSendNoBuffers
+	default:
+		return DropSendFailed
+	}
+}
+
+// writeDropReason sorts the errors of a write to a TUN device.
+func writeDropReason(err error) DropReason {
+	if errors.Is(err, unix.EIO) {
+		return DropDeviceDown
+	}
+	return DropWriteFailed
+}

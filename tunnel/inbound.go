@@ -1,0 +1,155 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// inbound carries the packets of one socket from the peers to the TUN device.
+type inbound struct {
+	table *atomic.Pointer[Table]
+	conn  Conn
+	queue Queue
+	spoof SpoofCheck
+	now   func() time.Time // for Peer.lastSeen
+
+	packets []Packet // those of the burst that passed
+	tally   tally
+	totals  totals
+}
+
+func newInbound(table *atomic.Pointer[Table], conn Conn, queue Queue, spoof SpoofCheck) *inbound {
+	return &inbound{table: table, conn: conn, queue: queue, spoof: spoof, now: time.Now}
+}
+
+// run moves bursts until the socket or the queue can no longer be used.
+func (i *inbound) run() error {
+	for {
+		if err := i.burst(); err != nil {
+			return err
+		}
+	}
+}
+
+// burst moves one burst from the socket to the TUN device.
+func (i *inbound) burst() error {
+	datagrams, err := i.conn.Receive()
+	if err != nil {
+		return fmt.Errorf("receive: %w", err)
+	}
+	err = i.write(i.accept(datagrams))
+	i.tally.flush(&i.totals)
+	return err
+}
+
+// accept returns the packets that may enter; they lie in the datagrams.
+func (i *inbound) accept(datagrams []Datagram) []Packet {
+	table := i.table.Load()
+	i.packets = i.packets[:0]
+	for d := range datagrams {
+		packet, reason := i.check(table, &datagrams[d])
+		if reason != kept {
+			i.drop(packet.Peer, reason)
+			continue
+		}
+		i.packets = append(i.packets, packet)
+	}
+	return i.packets
+}
+
+// check returns the packet in a datagram, and from which peer it is as far as that is known, or also the reason to drop it.
+func (i *inbound) check(table *Table, d *Datagram) (Packet, DropReason) {
+	if table.empty() {
+		return Packet{}, DropNoTable
+	}
+	if d.Truncated {
+		return Packet{}, DropTruncated
+	}
+	if len(d.Data) > 0 && d.Data[0]>>4 == controlNibble {
+		return Packet{}, DropControl
+	}
+	length, reason := checkHeader(d.Data, len(d.Data))
+	if reason != kept {
+		return Packet{}, reason
+	}
+	p := Packet{Head: d.Data[:length]}
+	if p.Peer, reason = i.sender(table, p.Head, d); reason != kept {
+		return p, reason
+	}
+	if !table.own.Contains(destination(p.Head)) {
+		return p, DropNotForUs
+	}
+	return p, kept
+}
+
+// controlNibble is the first nibble of a twill control datagram; in an IP packet it is the version.
+const controlNibble = 0
+
+// sender returns the peer that a packet comes from, or the reason why it cannot be from there. The common case, in which the
+// holder of the inner source is at the outer source, passes both checks with one lookup.
+func (i *inbound) sender(table *Table, head []byte, d *Datagram) (*Peer, DropReason) {
+	holder := table.Lookup(source(head))
+	if holder != nil && holder.endpoint.Addr() == d.From.Addr() {
+		return holder, kept
+	}
+	peer := table.endpoint(d.From.Addr())
+	if peer == nil && i.spoof != SpoofOff {
+		return nil, DropUnknownEndpoint
+	}
+	if i.spoof == SpoofStrict {
+		return peer, DropSpoofedSource
+	}
+	return peer, kept
+}
+
+// write hands packets to the TUN device. A packet that the kernel refuses is dropped alone. The error is for the end of the
+// device, not for packets.
+func (i *inbound) write(packets []Packet) error {
+	for len(packets) > 0 {
+		n, err := i.queue.Write(packets)
+		i.written(packets[:n])
+		packets = packets[n:]
+		switch {
+		case err == nil:
+		case errors.Is(err, unix.EBADFD):
+			return fmt.Errorf("the TUN device was deleted: %w", err)
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed):
+			return fmt.Errorf("write: %w", err)
+		default:
+			i.drop(packets[0].Peer, writeDropReason(err))
+			packets = packets[1:]
+		}
+	}
+	return nil
+}
+
+// written counts packets that the kernel took.
+func (i *inbound) written(packets []Packet) {
+	if len(packets) == 0 {
+		return
+	}
+	now := i.now().UnixNano()
+	for len(packets) > 0 {
+		n, bytes := peerRun(packets)
+		if peer := packets[0].Peer; peer != nil {
+			peer.rx.add(uint64(n), bytes)
+			peer.lastSeen.Store(now)
+		}
+		i.tally.Packets += uint64(n)
+		i.tally.Bytes += bytes
+		packets = packets[n:]
+	}
+}
+
+// drop counts a packet that was dropped, and for the peer that it came from, if that is known.
+func (i *inbound) drop(peer *Peer, reason DropReason) {
+	i.tally.drop(reason)
+	if peer != nil {
+		peer.drops.Add(1)
+	}
+}

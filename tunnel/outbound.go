@@ -1,0 +1,159 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// outbound carries the packets of one queue from the TUN device to the peers.
+type outbound struct {
+	table *atomic.Pointer[Table]
+	queue Queue
+	conn  Conn
+	icmp  *icmpErrors
+	now   func() time.Time // for the rate limit of ICMP errors
+
+	tally    tally
+	totals   totals
+	icmpSent atomic.Uint64
+}
+
+func newOutbound(table *atomic.Pointer[Table], queue Queue, conn Conn, address netip.Addr) *outbound {
+	return &outbound{table: table, queue: queue, conn: conn, icmp: newICMPErrors(address), now: time.Now}
+}
+
+// run moves bursts until the queue or the socket can no longer be used.
+func (o *outbound) run() error {
+	for {
+		if err := o.burst(); err != nil {
+			return err
+		}
+	}
+}
+
+// burst moves one burst from the TUN device to the socket.
+func (o *outbound) burst() error {
+	packets, err := o.queue.Read()
+	if err != nil {
+		return readError(err)
+	}
+	err = o.send(o.forward(packets))
+	o.tally.flush(&o.totals)
+	return err
+}
+
+// forward finds the peer of each packet and returns those that have one, ready to be sent, at the front of the same slice.
+func (o *outbound) forward(packets []Packet) []Packet {
+	table := o.table.Load()
+	n := 0
+	for i := range packets {
+		p := packets[i]
+		reason := route(table, &p)
+		if reason == kept {
+			packets[n] = p
+			n++
+			continue
+		}
+		o.drop(p.Peer, reason)
+		switch reason {
+		case DropNoPeer:
+			o.answer(&p, icmpUnreachable, icmpNetUnreachable)
+		case DropTTLExpired:
+			o.answer(&p, icmpTimeExceeded, icmpTTLExceeded)
+		}
+	}
+	return packets[:n]
+}
+
+// route makes p ready to be sent to its peer, or returns the reason to drop it; then its header is as it was.
+func route(table *Table, p *Packet) DropReason {
+	if table.empty() {
+		return DropNoTable
+	}
+	length, reason := checkHeader(p.Head, p.Len())
+	if reason != kept {
+		return reason
+	}
+	p.trim(length)
+
+	dst := destination(p.Head)
+	if dst.IsMulticast() || dst == broadcast {
+		return DropMulticast
+	}
+	if table.own.Contains(dst) {
+		return DropOwnSubnet
+	}
+	p.Peer = table.Lookup(dst)
+	if p.Peer == nil {
+		return DropNoPeer
+	}
+	if !decrementTTL(p.Head) {
+		return DropTTLExpired
+	}
+	return kept
+}
+
+// broadcast is the limited broadcast address, RFC 919.
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// answer tells the sender of p why it was dropped, where the rules and the rate limit allow it. An answer that cannot be
+// written is lost, as any ICMP error may be; if the device is gone the next read says so.
+func (o *outbound) answer(p *Packet, typ, code byte) {
+	packet := o.icmp.about(p, typ, code, o.now())
+	if packet != nil && o.queue.Inject(packet) == nil {
+		o.icmpSent.Add(1)
+	}
+}
+
+// send hands packets to the socket. A packet that the kernel refuses is dropped alone. The error is for the end of the
+// socket, not for packets.
+func (o *outbound) send(packets []Packet) error {
+	for len(packets) > 0 {
+		n, err := o.conn.Send(packets)
+		o.sent(packets[:n])
+		packets = packets[n:]
+		switch {
+		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("send: %w", err)
+		default:
+			o.drop(packets[0].Peer, sendDropReason(err))
+			packets = packets[1:]
+		}
+	}
+	return nil
+}
+
+// sent counts packets that the kernel took.
+func (o *outbound) sent(packets []Packet) {
+	for len(packets) > 0 {
+		n, bytes := peerRun(packets)
+		packets[0].Peer.tx.add(uint64(n), bytes)
+		o.tally.Packets += uint64(n)
+		o.tally.Bytes += bytes
+		packets = packets[n:]
+	}
+}
+
+// drop counts a packet that was dropped, and for the peer that it was for, if that is known.
+func (o *outbound) drop(peer *Peer, reason DropReason) {
+	o.tally.drop(reason)
+	if peer != nil {
+		peer.drops.Add(1)
+	}
+}
+
+// readError says what the end of a TUN device means.
+func readError(err error) error {
+	if errors.Is(err, unix.EBADFD) {
+		return fmt.Errorf("the TUN device was deleted: %w", err)
+	}
+	return fmt.Errorf("read: %w", err)
+}

@@ -1,0 +1,87 @@
+package tunnel
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/cpu"
+)
+
+// A Peer is one remote host: the subnet of its pods and where its tunnel listens. It keeps its counters through every
+// Table that it is put into.
+type Peer struct {
+	subnet   netip.Prefix
+	endpoint netip.AddrPort
+	addr     *net.UDPAddr // endpoint, as the socket takes it without allocating
+
+	// The two directions are counted by different goroutines, on cache lines of their own.
+	_        cpu.CacheLinePad
+	tx       traffic
+	_        cpu.CacheLinePad
+	rx       traffic
+	lastSeen atomic.Int64 // Unix time in ns, 0: never
+	_        cpu.CacheLinePad
+	drops    atomic.Uint64
+}
+
+// traffic counts packets and their bytes.
+type traffic struct {
+	packets, bytes atomic.Uint64
+}
+
+func (t *traffic) add(packets, bytes uint64) {
+	t.packets.Add(packets)
+	t.bytes.Add(bytes)
+}
+
+// PeerStats counts what was exchanged with a peer since the Peer was made. Bytes are those of the inner packets.
+type PeerStats struct {
+	TxPackets, TxBytes uint64
+	RxPackets, RxBytes uint64
+	// Drops counts packets to the peer that could not be sent, and packets from it that were not accepted.
+	Drops uint64
+	// LastSeen is when the last packet was accepted from the peer; zero if none was.
+	LastSeen time.Time
+}
+
+// NewPeer returns the peer that holds subnet and listens at endpoint, both IPv4.
+func NewPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
+	endpoint = netip.AddrPortFrom(endpoint.Addr().Unmap(), endpoint.Port())
+	return &Peer{
+		subnet:   subnet.Masked(),
+		endpoint: endpoint,
+		addr:     net.UDPAddrFromAddrPort(endpoint),
+	}
+}
+
+// Subnet returns the subnet whose packets go to the peer.
+func (p *Peer) Subnet() netip.Prefix { return p.subnet }
+
+// Endpoint returns the underlay address and port at which the peer listens.
+func (p *Peer) Endpoint() netip.AddrPort { return p.endpoint }
+
+// Stats returns the counters as they are now.
+func (p *Peer) Stats() PeerStats {
+	s := PeerStats{
+		TxPackets: p.tx.packets.Load(),
+		TxBytes:   p.tx.bytes.Load(),
+		RxPackets: p.rx.packets.Load(),
+		RxBytes:   p.rx.bytes.Load(),
+		Drops:     p.drops.Load(),
+	}
+	if ns := p.lastSeen.Load(); ns != 0 {
+		s.LastSeen = time.Unix(0, ns)
+	}
+	return s
+}
+
+// peerRun returns how many packets at the start of a burst, at least one, have the same peer, and their bytes.
+func peerRun(packets []Packet) (n int, bytes uint64) {
+	for n < len(packets) && packets[n].Peer == packets[0].Peer {
+		bytes += uint64(packets[n].Len())
+		n++
+	}
+	return n, bytes
+}

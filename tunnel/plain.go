@@ -1,0 +1,269 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/songgao/water"
+	"golang.org/x/sys/unix"
+)
+
+// maxQueues is MAX_TAP_QUEUES of the kernel's TUN driver.
+const maxQueues = 256
+
+// PlainConfig says which TUN device to open.
+type PlainConfig struct {
+	// Name is the interface's name, 1 to 15 characters.
+	Name string
+	// Queues is the number of queues, 1 to 256.
+	Queues int
+}
+
+// OpenPlain opens the TUN device Name in the plain mode, in which each read and write moves one packet, and makes it if it
+// does not exist. The device stays when it is closed or its process ends, with its addresses and routes, so that a daemon
+// that restarts finds everything as it was.
+func OpenPlain(config PlainConfig) (Device, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	if err := checkFree(config.Name); err != nil {
+		return nil, fmt.Errorf("open TUN device %s: %w", config.Name, err)
+	}
+	d := &plainDevice{name: config.Name}
+	for i := range config.Queues {
+		q, err := openPlainQueue(config.Name)
+		if err != nil {
+			d.Close()
+			return nil, fmt.Errorf("open TUN device %s, queue %d: %w", config.Name, i, err)
+		}
+		d.queues = append(d.queues, q)
+	}
+	return d, nil
+}
+
+func (c PlainConfig) validate() error {
+	if c.Name == "" || len(c.Name) >= unix.IFNAMSIZ {
+		return fmt.Errorf("TUN device name %q: want 1 to %d characters", c.Name, unix.IFNAMSIZ-1)
+	}
+	// The kernel's dev_valid_name, and % with which it would make up a name.
+	if c.Name == "." || c.Name == ".." || strings.ContainsAny(c.Name, "/:% \t\n\v\f\r") {
+		return fmt.Errorf("TUN device name %q: must not be . or .. nor contain / : %% or white space", c.Name)
+	}
+	if c.Queues < 1 || c.Queues > maxQueues {
+		return fmt.Errorf("TUN device %s with %d queues: want 1 to %d", c.Name, c.Queues, maxQueues)
+	}
+	return nil
+}
+
+// plainDevice is a Device in the plain mode.
+type plainDevice struct {
+	name   string
+	queues []Queue
+}
+
+func (d *plainDevice) Name() string    { return d.name }
+func (d *plainDevice) Queues() []Queue { return d.queues }
+
+func (d *plainDevice) Close() error {
+	var errs []error
+	for _, q := range d.queues {
+		errs = append(errs, q.(*plainQueue).file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// plainQueue is a Queue in the plain mode.
+type plainQueue struct {
+	file   *os.File
+	reader plainReader
+	writer plainWriter // for Write
+	own    plainWriter // for Inject, which may run beside Write
+}
+
+func openPlainQueue(name string) (*plainQueue, error) {
+	file, err := openWater(name)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	q := &plainQueue{file: file}
+	q.reader.init(raw)
+	q.writer.init(raw)
+	q.own.init(raw)
+	return q, nil
+}
+
+// openWater attaches a new queue to the device. Always with multi-queue: the kernel refuses to open a device with this flag
+// that was made without it, and a persistent device shall take another number of queues at the next start.
+func openWater(name string) (*os.File, error) {
+	// water opens without O_CLOEXEC. Until the flag is set no other goroutine may fork.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	ifce, err := water.New(water.Config{
+		DeviceType:             water.TUN,
+		PlatformSpecificParams: water.PlatformSpecificParams{Name: name, Persist: true, MultiQueue: true},
+	})
+	if err != nil {
+		return nil, explainOpen(err)
+	}
+	file, ok := ifce.ReadWriteCloser.(*os.File)
+	if !ok {
+		ifce.Close()
+		return nil, fmt.Errorf("water returned a %T: want an *os.File", ifce.ReadWriteCloser)
+	}
+	if err := setCloseOnExec(file); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("set close-on-exec: %w", err)
+	}
+	return file, nil
+}
+
+func setCloseOnExec(file *os.File) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var errno error
+	err = raw.Control(func(fd uintptr) {
+		_, errno = unix.FcntlInt(fd, unix.F_SETFD, unix.FD_CLOEXEC)
+	})
+	return errors.Join(err, errno)
+}
+
+// explainOpen adds to an error of water what to do about it. An error of /dev/net/tun itself is a bare errno from open(2),
+// one of TUNSETIFF and its fellows is an os.SyscallError.
+func explainOpen(err error) error {
+	var ioctl *os.SyscallError
+	if !errors.As(err, &ioctl) {
+		return explainNode(err)
+	}
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: this needs CAP_NET_ADMIN in the user namespace that owns the network namespace", err)
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w: the name belongs to an interface that is not a multi-queue TUN device; choose another name or delete that interface", err)
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.E2BIG):
+		return fmt.Errorf("%w: the device is held by another process", err)
+	}
+	return err
+}
+
+func explainNode(err error) error {
+	err = fmt.Errorf("open /dev/net/tun: %w", err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return fmt.Errorf("%w: load the module (modprobe tun), or give the container the device", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: the device's mode or the container's device rules forbid it", err)
+	}
+	return err
+}
+
+func (q *plainQueue) Read() ([]Packet, error) { return q.reader.read() }
+
+func (q *plainQueue) Write(packets []Packet) (int, error) { return q.writer.write(packets) }
+
+func (q *plainQueue) Inject(packet []byte) error {
+	q.own.single[0].Head = packet
+	_, err := q.own.write(q.own.single[:])
+	return err
+}
+
+func (q *plainQueue) SetDeadline(t time.Time) error { return q.file.SetDeadline(t) }
+
+// plainReader reads bursts. The callback is made once: a closure made for each call would be allocated.
+type plainReader struct {
+	raw     syscall.RawConn
+	drain   func(fd uintptr) bool
+	buffers [burstSize][]byte
+	packets [burstSize]Packet
+	n       int
+	err     error
+}
+
+func (r *plainReader) init(raw syscall.RawConn) {
+	r.raw = raw
+	r.buffers = newBuffers()
+	r.drain = r.drainQueue
+}
+
+func (r *plainReader) read() ([]Packet, error) {
+	r.n, r.err = 0, nil
+	if err := r.raw.Read(r.drain); err != nil {
+		return nil, err
+	}
+	return r.packets[:r.n], r.err
+}
+
+// drainQueue reads until the queue or the room for a burst is exhausted. It returns false to be called again when there is
+// something to read. An error after some packets is left for the next call, which meets it again.
+func (r *plainReader) drainQueue(fd uintptr) bool {
+	for r.n < burstSize {
+		n, err := unix.Read(int(fd), r.buffers[r.n])
+		switch {
+		case err == nil:
+			r.packets[r.n] = Packet{Head: r.buffers[r.n][:n]}
+			r.n++
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return r.n > 0
+		default:
+			if r.n == 0 {
+				r.err = err
+			}
+			return true
+		}
+	}
+	return true
+}
+
+// plainWriter writes bursts, likewise.
+type plainWriter struct {
+	raw     syscall.RawConn
+	writeTo func(fd uintptr) bool
+	single  [1]Packet // the burst of Inject
+	packets []Packet
+	n       int
+	err     error
+}
+
+func (w *plainWriter) init(raw syscall.RawConn) {
+	w.raw = raw
+	w.writeTo = w.writeAll
+}
+
+func (w *plainWriter) write(packets []Packet) (int, error) {
+	w.packets, w.n, w.err = packets, 0, nil
+	err := w.raw.Write(w.writeTo)
+	w.packets = nil
+	if err != nil {
+		return 0, err
+	}
+	return w.n, w.err
+}
+
+// writeAll writes packet by packet up to one that the kernel refuses. It never asks to be called again: a TUN device has no
+// send buffer whose room one could wait for.
+func (w *plainWriter) writeAll(fd uintptr) bool {
+	for w.n < len(w.packets) {
+		_, err := unix.Write(int(fd), w.packets[w.n].Head)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			w.err = err
+			return true
+		}
+		w.n++
+	}
+	return true
+}

@@ -1,0 +1,103 @@
+package tunnel
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/cpu"
+)
+
+// Stats are the counters of a Tunnel since it was made: the sum over its queues, and each queue.
+type Stats struct {
+	QueueStats
+	Queues []QueueStats
+}
+
+// QueueStats counts the two directions of one queue.
+type QueueStats struct {
+	Tx, Rx Counters
+	// ICMPErrors counts the ICMP errors that were written back into the TUN device.
+	ICMPErrors uint64
+}
+
+// Counters count one direction. Packets and Bytes are those that the kernel took from the tunnel, Bytes the inner packets'.
+type Counters struct {
+	Packets, Bytes uint64
+	// Drops counts the packets that were dropped, indexed by DropReason.
+	Drops [numDropReasons]uint64
+}
+
+// Dropped returns how many packets were dropped for any reason.
+func (c *Counters) Dropped() uint64 {
+	var n uint64
+	for _, drops := range c.Drops {
+		n += drops
+	}
+	return n
+}
+
+func (c *Counters) add(o *Counters) {
+	c.Packets += o.Packets
+	c.Bytes += o.Bytes
+	for i, drops := range o.Drops {
+		c.Drops[i] += drops
+	}
+}
+
+// Stats returns the counters as they are now.
+func (t *Tunnel) Stats() Stats {
+	s := Stats{Queues: make([]QueueStats, len(t.lanes))}
+	for i, lane := range t.lanes {
+		q := &s.Queues[i]
+		q.Tx = lane.outbound.totals.load()
+		q.Rx = lane.inbound.totals.load()
+		q.ICMPErrors = lane.outbound.icmpSent.Load()
+		s.Tx.add(&q.Tx)
+		s.Rx.add(&q.Rx)
+		s.ICMPErrors += q.ICMPErrors
+	}
+	return s
+}
+
+// totals are the counters of one direction of one queue, written by its goroutine and read by anyone. They share a cache
+// line with nothing else that is written.
+type totals struct {
+	_              cpu.CacheLinePad
+	packets, bytes atomic.Uint64
+	drops          [numDropReasons]atomic.Uint64
+	_              cpu.CacheLinePad
+}
+
+func (t *totals) load() Counters {
+	c := Counters{Packets: t.packets.Load(), Bytes: t.bytes.Load()}
+	for i := range t.drops {
+		c.Drops[i] = t.drops[i].Load()
+	}
+	return c
+}
+
+// A tally counts one burst in plain integers.
+type tally struct {
+	Counters
+	dropped bool // some of Drops is not 0
+}
+
+func (t *tally) drop(reason DropReason) {
+	t.Drops[reason]++
+	t.dropped = true
+}
+
+// flush moves the tally of a burst into the totals.
+func (t *tally) flush(to *totals) {
+	if t.Packets != 0 {
+		to.packets.Add(t.Packets)
+		to.bytes.Add(t.Bytes)
+	}
+	if t.dropped {
+		for i, drops := range t.Drops {
+			if drops != 0 {
+				to.drops[i].Add(drops)
+			}
+		}
+	}
+	*t = tally{}
+}

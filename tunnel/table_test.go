@@ -1,0 +1,106 @@
+package tunnel
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+)
+
+// naiveLookup is the obvious twin of Lookup: look at every peer, keep the longest subnet, the last of equals.
+func naiveLookup(peers []*Peer, addr netip.Addr) *Peer {
+	var best *Peer
+	for _, p := range peers {
+		if p.Subnet().Contains(addr) && (best == nil || p.Subnet().Bits() >= best.Subnet().Bits()) {
+			best = p
+		}
+	}
+	return best
+}
+
+func TestLookupEqualsNaiveTwin(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	found := 0
+	for range 200 {
+		var peers []*Peer
+		for range r.IntN(60) {
+			// Few bits of the address vary, so that subnets nest and repeat.
+			peers = append(peers, NewPeer(netip.PrefixFrom(randomAddr(r), 8+r.IntN(25)), nearEndpoint))
+		}
+		table := NewTable(ownSubnet, peers)
+		for range 200 {
+			addr := randomAddr(r)
+			got, want := table.Lookup(addr), naiveLookup(peers, addr)
+			if got != want {
+				t.Fatalf("lookup %s: got %v, want %v", addr, got, want)
+			}
+			if got != nil {
+				found++
+			}
+		}
+	}
+	if found == 0 {
+		t.Fatal("no lookup found a peer")
+	}
+}
+
+func randomAddr(r *rand.Rand) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(r.IntN(4)), byte(r.IntN(256)), byte(r.IntN(4)) * 64})
+}
+
+func TestTableIsASnapshot(t *testing.T) {
+	peers := []*Peer{NewPeer(nearSubnet, nearEndpoint)}
+	table := NewTable(ownSubnet, peers)
+	peers[0] = NewPeer(farSubnet, farEndpoint)
+	if p := table.Lookup(nearPod); p == nil || p.Endpoint() != nearEndpoint {
+		t.Errorf("after its slice of peers was changed, the table has %v for %s", p, nearPod)
+	}
+	if p := table.Lookup(farPod); p != nil {
+		t.Errorf("after its slice of peers was changed, the table has %v for %s", p, farPod)
+	}
+}
+
+func TestEmptyTable(t *testing.T) {
+	peer := NewPeer(nearSubnet, nearEndpoint)
+	for _, tt := range []struct {
+		name  string
+		table *Table
+		want  bool
+	}{
+		{"nothing", NewTable(netip.Prefix{}, nil), true},
+		{"own subnet", NewTable(ownSubnet, nil), false},
+		{"peer", NewTable(netip.Prefix{}, []*Peer{peer}), false},
+	} {
+		if got := tt.table.empty(); got != tt.want {
+			t.Errorf("%s: empty %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestPeer(t *testing.T) {
+	p := NewPeer(netip.MustParsePrefix("10.5.2.77/24"), netip.MustParseAddrPort("[::ffff:198.18.0.2]:8285"))
+	if p.Subnet() != nearSubnet {
+		t.Errorf("subnet %s, want %s", p.Subnet(), nearSubnet)
+	}
+	if p.Endpoint() != nearEndpoint {
+		t.Errorf("endpoint %s, want %s", p.Endpoint(), nearEndpoint)
+	}
+	if s := p.Stats(); s != (PeerStats{}) {
+		t.Errorf("stats of a new peer %+v, want zeros", s)
+	}
+}
+
+func TestParseSpoofCheck(t *testing.T) {
+	for _, check := range []SpoofCheck{SpoofStrict, SpoofSource, SpoofOff} {
+		if got, err := ParseSpoofCheck(check.String()); got != check || err != nil {
+			t.Errorf("parse %q: got %v, %v", check, got, err)
+		}
+	}
+	if SpoofStrict != 0 {
+		t.Error("strict is not the zero value")
+	}
+	for _, name := range []string{"", "Strict", "on", "SpoofCheck(3)"} {
+		if got, err := ParseSpoofCheck(name); err == nil {
+			t.Errorf("parse %q: got %v, want an error", name, got)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+// Package tunnel carries IPv4 packets between the pods of this host and those of its peers.
+//
+// The packet's journey, outbound (outbound.go):
+//
+//  1. Queue.Read takes a burst of packets from the TUN device.
+//  2. The header is checked, the destination looked up in the Table, the TTL decremented. What cannot go on is dropped
+//     with a reason; the sender may get an ICMP error.
+//  3. Conn.Send hands the burst to the UDP socket; the whole inner packet is the UDP payload, nothing is added to it.
+//
+// And inbound (inbound.go):
+//
+//  4. Conn.Receive takes a burst of datagrams from the UDP socket.
+//  5. Each must hold a sane packet, come from the host that holds the lease of its source, and be for our own subnet.
+//  6. Queue.Write hands the packets to the TUN device.
+//
+// Each queue of the device is paired with one socket and served by two goroutines, one for each direction. Between them
+// they share the Table, an immutable snapshot loaded once a burst, and nothing else. On these paths nothing allocates,
+// locks, logs or formats.
+//
+// Lengths are in bytes and count the inner IP packet with its header, without the outer IP and UDP headers. Bursts belong
+// to the Queue or Conn that returned them and are valid until its next Read or Receive; until then the tunnel may rewrite
+// them in place.
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Config is what a Tunnel is made of. Device and Conns stay the caller's to close, after Run has returned.
+type Config struct {
+	// Device is the TUN device. Its queue i is paired with Conns[i].
+	Device Device
+	// Conns are the UDP sockets, as many as Device has queues.
+	Conns []Conn
+	// Address is the tunnel's own IPv4 address, the source of its ICMP errors.
+	Address netip.Addr
+	// SpoofCheck says how far the source of an inbound packet is checked.
+	SpoofCheck SpoofCheck
+	// Log is for the few events of the tunnel's life; nil discards them.
+	Log *slog.Logger
+}
+
+// A Tunnel moves packets between a TUN device and UDP sockets while Run runs. Its other methods may be called at any time.
+type Tunnel struct {
+	lanes []lane
+	table atomic.Pointer[Table]
+	log   *slog.Logger
+}
+
+// A lane is one queue of the device with its socket and the two directions between them.
+type lane struct {
+	queue    Queue
+	conn     Conn
+	outbound *outbound
+	inbound  *inbound
+}
+
+// New returns a Tunnel that drops everything until SetTable gives it a table. It starts nothing.
+func New(config Config) (*Tunnel, error) {
+	if config.Device == nil {
+		return nil, errors.New("tunnel has no device")
+	}
+	queues := config.Device.Queues()
+	if len(queues) == 0 || len(queues) != len(config.Conns) {
+		return nil, fmt.Errorf("%d sockets for the %d queues of %s: want one for each queue",
+			len(config.Conns), len(queues), config.Device.Name())
+	}
+	if !config.Address.Is4() {
+		return nil, fmt.Errorf("tunnel address %v: want an IPv4 address", config.Address)
+	}
+	if config.SpoofCheck > SpoofOff {
+		return nil, fmt.Errorf("spoof check %v: want strict, source or off", config.SpoofCheck)
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+
+	t := &Tunnel{log: config.Log.With("device", config.Device.Name())}
+	t.SetTable(NewTable(netip.Prefix{}, nil))
+	for i, queue := range queues {
+		conn := config.Conns[i]
+		t.lanes = append(t.lanes, lane{
+			queue:    queue,
+			conn:     conn,
+			outbound: newOutbound(&t.table, queue, conn, config.Address),
+			inbound:  newInbound(&t.table, conn, queue, config.SpoofCheck),
+		})
+	}
+	return t, nil
+}
+
+// SetTable puts table in force from the next burst of every queue on. An empty table, without own subnet and peers, fences
+// the tunnel: everything is dropped, silently.
+func (t *Tunnel) SetTable(table *Table) {
+	t.table.Store(table)
+}
+
+// Run moves packets until ctx is done, and then returns nil within milliseconds. It returns an error as soon as one queue
+// or socket can no longer be read, or the device is gone: there is no half-dead tunnel.
+func (t *Tunnel) Run(ctx context.Context) error {
+	t.log.Debug("tunnel runs", "queues", len(t.lanes))
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range t.lanes {
+		lane := &t.lanes[i]
+		group.Go(func() error { return inLane(ctx, "outbound", i, lane.outbound.run) })
+		group.Go(func() error { return inLane(ctx, "inbound", i, lane.inbound.run) })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		return t.interrupt()
+	})
+	return group.Wait()
+}
+
+// inLane runs one direction of lane i. An error after the end of ctx is only how the direction was stopped.
+func inLane(ctx context.Context, direction string, i int, run func() error) error {
+	err := run()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("%s queue %d: %w", direction, i, err)
+}
+
+// interrupt ends all waiting reads and writes, and those to come, with a deadline in the past. Closing would do that too,
+// but the descriptors are not ours, and a number that is free again may already be another file.
+func (t *Tunnel) interrupt() error {
+	past := time.Unix(1, 0)
+	var errs []error
+	for i, lane := range t.lanes {
+		if err := errors.Join(lane.queue.SetDeadline(past), lane.conn.SetDeadline(past)); err != nil {
+			errs = append(errs, fmt.Errorf("interrupt queue %d: %w", i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
