@@ -1,0 +1,33 @@
+# twill's development tasks. `make` alone lists them.
+
+GO       ?= go
+FUZZTIME ?= 5s
+# The linter is a tool, not a dependency of the daemon: it stays out of go.mod.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint fuzz packages-for-tests
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build ./twill
+	$(GO) build -o twill .
+
+demo: ## show twill on three hosts made of network namespaces
+	$(GO) run . demo
+
+test: packages-for-tests ## run all tests, with the race detector
+	$(GO) test -race -timeout 15m ./...
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	 if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+fuzz: ## run each fuzz target for FUZZTIME (5s)
+	@.ci/fuzz $(FUZZTIME)
+
+packages-for-tests: ## install the OS packages that the tests need
+	@.ci/packages-for-tests
