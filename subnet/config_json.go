@@ -190,7 +190,7 @@ func (f family) validate(raw rawRange) (addrRange, error) {
 		return addrRange{}, err
 	}
 	if r.max.Less(r.min) {
-		return addrRange{}, fmt.Errorf("%sSubnetMin %s: want at most %[1]sSubnetMax %s", f.prefix, r.min, r.max)
+		return addrRange{}, fmt.Errorf("%sSubnetMin %s: want at most %sSubnetMax %s", f.prefix, r.min, f.prefix, r.max)
 	}
 	return r, nil
 }
