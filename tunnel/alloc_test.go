@@ -1,0 +1,75 @@
+package tunnel
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Neither direction allocates: not for packets that pass, nor for drops, nor for ICMP errors, nor for refused packets.
+func TestBurstsDoNotAllocate(t *testing.T) {
+	r := newRig(t, SpoofStrict)
+	refused := 0
+	r.conn.refuse = func(p *Packet) error {
+		if p.Peer == r.far {
+			refused++
+			return unix.EMSGSIZE
+		}
+		return nil
+	}
+	r.queue.refuse = func(packet []byte) error {
+		if len(packet) == 29 {
+			refused++
+			return unix.EIO
+		}
+		return nil
+	}
+	packets := fill([][]byte{
+		udpPacket(ownPod, nearPod, 1400),
+		udpPacket(ownPod, farPod, 64),
+		udpPacket(ownPod, nobodysPod, 1400),
+		edit(udpPacket(ownPod, nearPod, 64), offTTL, 1),
+		{0x60},
+	})
+	datagrams := fill([]Datagram{
+		{Data: udpPacket(nearPod, ownPod, 1400), From: nearEndpoint},
+		{Data: udpPacket(farPod, ownPod, 64), From: farEndpoint},
+		{Data: udpPacket(farPod, ownPod, 64), From: nearEndpoint},
+		{Data: udpPacket(nearPod, ownPod, 1), From: nearEndpoint},
+		{Data: nil, From: nearEndpoint},
+	})
+	// Without the limit each unreachable and expired packet is answered.
+	r.tunnel.lanes[0].outbound.icmp.limit.interval = 0
+	checkNoAllocs(t, "outbound", func() error { return r.out(packets...) })
+	checkNoAllocs(t, "inbound", func() error { return r.in(datagrams...) })
+
+	s := r.tunnel.Stats()
+	if s.ICMPErrors == 0 || refused == 0 || s.Tx.Packets == 0 || s.Rx.Packets == 0 {
+		t.Errorf("some path was not taken: %d refused, %+v", refused, s)
+	}
+}
+
+// fill repeats the elements of s until it is a whole burst.
+func fill[T any](s []T) []T {
+	full := make([]T, burstSize)
+	for i := range full {
+		full[i] = s[i%len(s)]
+	}
+	return full
+}
+
+func checkNoAllocs(t *testing.T, what string, burst func() error) {
+	t.Helper()
+	var err error
+	allocs := testing.AllocsPerRun(200, func() {
+		if e := burst(); e != nil {
+			err = e
+		}
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	if allocs != 0 {
+		t.Errorf("%s: %v allocations a burst, want 0", what, allocs)
+	}
+}
