@@ -132,11 +132,10 @@ func setCloseOnExec(file *os.File) error {
 	if err != nil {
 		return err
 	}
-	var errno error
-	err = raw.Control(func(fd uintptr) {
-		_, errno = unix.FcntlInt(fd, unix.F_SETFD, unix.FD_CLOEXEC)
+	return control(raw, func(fd int) error {
+		_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
+		return err
 	})
-	return errors.Join(err, errno)
 }
 
 // explainOpen adds to an error of water what to do about it. An error of /dev/net/tun itself is a bare errno from open(2),
