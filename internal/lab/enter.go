@@ -173,3 +173,30 @@ func checkFresh() error {
 	}
 	return nil
 }
+
+// EnterCommand is a shell command (util-linux's nsenter) that another terminal,
+// of the same user, can enter the namespace with. It enters the lab's mounts
+// too, so that the files below /run are there.
+func (n *Namespace) EnterCommand() string {
+	pid, err := os.Readlink("/proc/self") // as the outer /proc knows it
+	if err != nil {
+		pid = "PID"
+	}
+	user := ""
+	if inUserNamespace() {
+		user = " --user --preserve-credentials"
+	}
+	return fmt.Sprintf("nsenter --target %s%s --mount --net=/proc/%s/fd/%d", pid, user, pid, n.FD())
+}
+
+// inUserNamespace tells whether Enter needed a user namespace: its mapping is a
+// single user.
+func inUserNamespace() bool {
+	var inside, outside, count uint32
+	m, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	n, _ := fmt.Sscan(string(m), &inside, &outside, &count)
+	return n == 3 && count == 1
+}

@@ -121,7 +121,7 @@ func TestSignalAndExitCodePassThrough(t *testing.T) {
 const nobody = 65534
 
 func TestOrdinaryUser(t *testing.T) {
-	if unprivileged(t) {
+	if inUserNamespace() { // from which no other user can be reached
 		t.Log("the tests run as an ordinary user: all of them show it")
 		return
 	}
@@ -129,18 +129,6 @@ func TestOrdinaryUser(t *testing.T) {
 	cmd, hold := startNested(t, nobody)
 	cmd.Process.Signal(unix.SIGTERM)
 	awaitEnd(t, hold)
-}
-
-// unprivileged tells whether this lab itself is in a user namespace, from which
-// no other user can be reached.
-func unprivileged(t *testing.T) bool {
-	t.Helper()
-	m, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := strings.Fields(string(m))
-	return len(fields) < 3 || fields[2] == "1"
 }
 
 // mountProc gives the test a /proc of the lab's own process ids, by which the

@@ -40,6 +40,10 @@ func (h *Host) AddBridge(gateway netip.Prefix, mtu int) error {
 	return h.setUp(bridge)
 }
 
+// Gateway is the bridge's address with the length of the host's subnet; not
+// valid before AddBridge.
+func (h *Host) Gateway() netip.Prefix { return h.gateway }
+
 // RemoveBridge removes the bridge and all pods, so that another subnet can be
 // attached.
 func (h *Host) RemoveBridge() error {
@@ -54,6 +58,7 @@ func (h *Host) RemoveBridge() error {
 	if err := h.link.LinkDel(br); err != nil {
 		return fmt.Errorf("remove %s of %s: %w", bridge, h.Name, err)
 	}
+	h.gateway = netip.Prefix{}
 	return nil
 }
 
