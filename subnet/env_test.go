@@ -130,6 +130,11 @@ func TestWriteEnv(t *testing.T) {
 		t.Errorf("read back %+v, %v", e, err)
 	}
 
+	// The container runtime reads the file as another user, whatever umask the daemon runs with.
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	write()
+
 	// A reader that has the old file open keeps the old text.
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
