@@ -16,11 +16,8 @@ import (
 	"strings"
 )
 
-// The script's defaults.
-const (
-	DefaultOutput = "/run/docker_opts.env"
-	DefaultKey    = "DOCKER_OPTS"
-)
+// DefaultKey is the script's default for -k.
+const DefaultKey = "DOCKER_OPTS"
 
 // Options are the script's flags.
 type Options struct {
@@ -54,7 +51,7 @@ type option struct {
 	flag     string
 }
 
-// Generate makes the output file. existing is the value that the variable o.Key has in the
+// Generate makes the text of the output file. existing is the value that the variable o.Key has in the
 // environment; it is put in front of the combined options.
 func Generate(env Env, o Options, existing string) ([]byte, error) {
 	if err := o.Validate(); err != nil {
