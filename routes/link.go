@@ -47,6 +47,9 @@ func (l Link) Apply() error {
 	if err := l.applyMTU(link); err != nil {
 		return err
 	}
+	if err := l.applyInetConf(link); err != nil {
+		return err
+	}
 	if err := l.applyAddress(link); err != nil {
 		return err
 	}
