@@ -162,6 +162,7 @@ func (m *Manager) follow(ctx context.Context) error {
 	watchCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events := m.registry.watch(watchCtx, m.table.revision+1)
+	lost := m.registry.connectionLost(watchCtx)
 	m.due.full = time.Now().Add(jitter(fullEvery))
 	for {
 		wake := time.NewTimer(time.Until(m.nextDue()))
@@ -175,6 +176,11 @@ func (m *Manager) follow(ctx context.Context) error {
 				return err
 			}
 			if err := m.apply(ctx, resp); err != nil {
+				return err
+			}
+		case <-lost:
+			wake.Stop()
+			if err := m.check(ctx); err != nil {
 				return err
 			}
 		case now := <-wake.C:

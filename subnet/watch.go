@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
 )
 
 // watch follows config and leases from revision on. A member that has lost the
@@ -13,6 +14,24 @@ import (
 func (r *Registry) watch(ctx context.Context, revision int64) clientv3.WatchChan {
 	from, to := r.span()
 	return r.client.Watch(clientv3.WithRequireLeader(ctx), from, to, clientv3.WithRev(revision))
+}
+
+// connectionLost signals each time when the connection to etcd breaks: the
+// watch itself would only be silent. It ends with ctx.
+func (r *Registry) connectionLost(ctx context.Context) <-chan struct{} {
+	lost := make(chan struct{}, 1)
+	conn := r.client.ActiveConnection()
+	go func() {
+		for state := conn.GetState(); conn.WaitForStateChange(ctx, state); state = conn.GetState() {
+			if state == connectivity.Ready {
+				select {
+				case lost <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}()
+	return lost
 }
 
 // watchError says why a watch cannot go on, or nil.
