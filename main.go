@@ -29,7 +29,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := newApp().RunContext(ctx, os.Args)
 	stop()
-	if err != nil {
+	var status exitStatus
+	if err != nil && !errors.As(err, &status) {
 		fmt.Fprintln(os.Stderr, "twill:", err)
 	}
 	os.Exit(exitCode(err))
@@ -105,18 +106,22 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	return usagef("%w; see `twill help %s`", err, c.Command.Name)
 }
 
-// exitStatus is the exit code of a program that ran in our stead.
+// exitStatus ends the program with that code and without a message: the reason
+// has been said.
 type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func exitCode(err error) int {
 	var usage usageError
+	var status exitStatus
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &status):
+		return int(status)
 	case errors.Is(err, subnet.ErrFenced):
 		return exitFenced
 	}

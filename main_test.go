@@ -1,0 +1,19 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"twill/internal/lab"
+)
+
+// asTwill in the environment makes the test binary act as twill itself, so that
+// the tests run the real program, race detector included.
+const asTwill = "TWILL_TEST_AS_TWILL"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asTwill) != "" {
+		main()
+	}
+	lab.Main(m)
+}
