@@ -1,0 +1,90 @@
+package tunnel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+)
+
+// manyPeers returns n peers with a subnet /24 and an endpoint each.
+func manyPeers(n int) []*Peer {
+	peers := make([]*Peer, n)
+	for i := range peers {
+		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10 + byte(i>>16), byte(i >> 8), byte(i), 0}), 24)
+		endpoint := netip.AddrFrom4([4]byte{192, byte(i >> 16), byte(i >> 8), byte(i)})
+		peers[i] = NewPeer(subnet, netip.AddrPortFrom(endpoint, 8285))
+	}
+	return peers
+}
+
+// BenchmarkLookup looks up random destinations, each in some peer's subnet.
+func BenchmarkLookup(b *testing.B) {
+	for _, n := range []int{2, 100, 1000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("peers=%d", n), func(b *testing.B) {
+			peers := manyPeers(n)
+			table := NewTable(netip.MustParsePrefix("10.255.0.0/24"), peers)
+			r := rand.New(rand.NewPCG(1, 1))
+			addrs := make([]netip.Addr, 1<<12)
+			for i := range addrs {
+				addr := peers[r.IntN(n)].Subnet().Addr().As4()
+				addr[3] = byte(r.Uint32())
+				addrs[i] = netip.AddrFrom4(addr)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if table.Lookup(addrs[i%len(addrs)]) == nil {
+					b.Fatal("no peer")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkNewTable is the cost of a change of the leases.
+func BenchmarkNewTable(b *testing.B) {
+	for _, n := range []int{2, 100, 1000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("peers=%d", n), func(b *testing.B) {
+			peers := manyPeers(n)
+			for b.Loop() {
+				NewTable(netip.MustParsePrefix("10.255.0.0/24"), peers)
+			}
+		})
+	}
+}
+
+// The benchmarks of the two directions count a packet through the tunnel's own code, between fake edges that copy it once.
+
+func BenchmarkOutbound(b *testing.B) {
+	for _, size := range []int{64, 1400} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			r := newRig(b, SpoofStrict)
+			packets := fill([][]byte{udpPacket(ownPod, nearPod, size), udpPacket(ownPod, farPod, size)})
+			benchmarkBursts(b, size, func() error { return r.out(packets...) })
+		})
+	}
+}
+
+func BenchmarkInbound(b *testing.B) {
+	for _, size := range []int{64, 1400} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			r := newRig(b, SpoofStrict)
+			datagrams := fill([]Datagram{
+				{Data: udpPacket(nearPod, ownPod, size), From: nearEndpoint},
+				{Data: udpPacket(farPod, ownPod, size), From: farEndpoint},
+			})
+			benchmarkBursts(b, size, func() error { return r.in(datagrams...) })
+		})
+	}
+}
+
+func benchmarkBursts(b *testing.B, size int, burst func() error) {
+	b.ReportAllocs()
+	b.SetBytes(int64(size * burstSize))
+	for b.Loop() {
+		if err := burst(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*burstSize), "ns/packet")
+}
