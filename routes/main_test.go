@@ -73,10 +73,11 @@ func prepareInside() error {
 	if _, err := exec.LookPath("ip"); err != nil {
 		return errors.New("the tests need ip: apt-get install iproute2")
 	}
-	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		return fmt.Errorf("the tests need TUN devices: modprobe tun: %w", err)
+	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("the tests need TUN devices (modprobe tun; chmod 666 /dev/net/tun for users other than root): %w", err)
 	}
-	return nil
+	return tun.Close()
 }
 
 // newNamespace moves the calling test into a network namespace of its own.
