@@ -57,12 +57,15 @@ func Run(ctx context.Context, o Options) error {
 	s := &story{
 		screen: newScreen(o.Out, o.Terminal, o.Terminal && os.Getenv("NO_COLOR") == ""),
 		hosts:  o.Hosts,
+		keep:   o.Keep,
 		begin:  time.Now(),
 	}
 	defer s.close()
 
 	limited, cancel := context.WithTimeoutCause(ctx, timeLimit, errSlow)
 	defer cancel()
+	limited, s.abort = context.WithCancelCause(limited)
+	defer s.abort(nil)
 	if err := s.tell(limited); err != nil {
 		return err
 	}
@@ -77,10 +80,13 @@ func Run(ctx context.Context, o Options) error {
 type story struct {
 	screen *screen
 	hosts  int
+	keep   bool
 	begin  time.Time
 
+	abort context.CancelCauseFunc // ends the step that goes on
+
 	lab     *lab.Lab
-	daemons []*lab.Process // by host
+	daemons []*daemon // by host
 	pods    []*lab.Namespace
 	stream  *lab.Stream // runs while etcd is away
 
@@ -116,19 +122,18 @@ func (s *story) tell(ctx context.Context) error {
 // reason is why a step failed, with what the daemons said last; an interruption
 // needs no more words.
 func (s *story) reason(ctx context.Context, st step, err error) error {
-	if errors.Is(context.Cause(ctx), context.Canceled) {
-		return fmt.Errorf("interrupted while %s: %w", st.doing, context.Canceled)
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, context.Canceled):
+		return fmt.Errorf("interrupted while %s: %w", st.doing, cause)
+	case cause != nil && !errors.Is(cause, errSlow):
+		err = cause // a daemon ended; err is what that led to
 	}
 	var logs strings.Builder
 	for _, d := range s.daemons {
-		if d == nil {
-			continue
+		if strings.Contains(err.Error(), d.Tail(1)) {
+			continue // a daemon that did not start has said why
 		}
-		state := "runs"
-		if code := d.ExitCode(); code != -1 {
-			state = fmt.Sprintf("ended with exit code %d", code)
-		}
-		fmt.Fprintf(&logs, "\n%s (%s):\n%s", d, state, indent(d.Tail(logLines)))
+		fmt.Fprintf(&logs, "\n%s said last:\n%s", d, indent(d.Tail(logLines)))
 	}
 	return fmt.Errorf("%s: %w%s", st.doing, err, logs.String())
 }

@@ -31,8 +31,9 @@ const (
 	outageRate = 500
 )
 
+// steps are the story. Hosts that are kept shall all be there at its end.
 func (s *story) steps() []step {
-	return []step{
+	steps := []step{
 		{"building hosts", s.build},
 		{"starting twill on each host", s.start},
 		{"giving each host a bridge and a pod", s.attach},
@@ -45,6 +46,10 @@ func (s *story) steps() []step {
 		{"starting etcd again", s.restartEtcd},
 		{"taking a host out", s.release},
 	}
+	if s.keep {
+		steps = append(steps, step{"taking it in again", s.rejoin})
+	}
+	return steps
 }
 
 func (s *story) build(ctx context.Context) (did, details string, err error) {
@@ -59,7 +64,7 @@ func (s *story) build(ctx context.Context) (did, details string, err error) {
 
 func (s *story) start(ctx context.Context) (did, details string, err error) {
 	for _, h := range s.lab.Hosts {
-		d, err := h.StartDaemon("--network", network, "--lease-grace", leaseGrace.String())
+		d, err := s.startDaemon(h)
 		if err != nil {
 			return "", "", err
 		}
@@ -96,8 +101,9 @@ func (s *story) ping(ctx context.Context) (did, details string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	s.pings = s.hosts * (s.hosts - 1)
-	return fmt.Sprintf("every pod reaches every pod: %d pings, all answered", s.pings), matrix(s.lab, rtt), nil
+	pings := s.hosts * (s.hosts - 1)
+	s.pings += pings
+	return fmt.Sprintf("every pod reaches every pod: %d pings, all answered", pings), matrix(s.lab, rtt), nil
 }
 
 func (s *story) leases(ctx context.Context) (did, details string, err error) {
@@ -190,12 +196,8 @@ func (s *story) restartEtcd(ctx context.Context) (did, details string, err error
 func (s *story) release(ctx context.Context) (did, details string, err error) {
 	last := len(s.lab.Hosts) - 1
 	gone, first := s.lab.Hosts[last], s.lab.Hosts[0]
-	code, err := s.daemons[last].Stop(ctx)
-	if err != nil {
+	if err := s.daemons[last].stop(ctx); err != nil {
 		return "", "", err
-	}
-	if code != 0 {
-		return "", "", fmt.Errorf("%s ended with exit code %d, want 0", s.daemons[last], code)
 	}
 	if _, err := gone.Twill(ctx, "down", "--run-dir", gone.RunDir(), "--state-dir", gone.StateDir(),
 		"--release-lease", "--etcd-endpoints", s.lab.EtcdEndpoint()); err != nil {
@@ -212,6 +214,28 @@ func (s *story) release(ctx context.Context) (did, details string, err error) {
 	}
 	peers, err := s.command(ctx, first, "peers", "--run-dir", first.RunDir())
 	return "took " + gone.Name + " out: the others have dropped it", leases + peers, err
+}
+
+// rejoin starts the daemon of the host that was taken out. It may get another
+// subnet, so its bridge and pod are made anew; and the bridge must be gone
+// before, because the daemon takes its address for a stranger's in the overlay.
+func (s *story) rejoin(ctx context.Context) (did, details string, err error) {
+	last := len(s.lab.Hosts) - 1
+	h := s.lab.Hosts[last]
+	if err := h.RemoveBridge(); err != nil {
+		return "", "", err
+	}
+	if s.daemons[last], err = s.startDaemon(h); err != nil {
+		return "", "", err
+	}
+	if err := s.daemons[last].Ready(ctx); err != nil {
+		return "", "", err
+	}
+	if s.pods[last], err = h.Attach(); err != nil {
+		return "", "", err
+	}
+	did, details, err = s.ping(ctx)
+	return "took " + h.Name + " in again: " + did, details, err
 }
 
 // command runs twill on a host and returns the prompt with what it printed.

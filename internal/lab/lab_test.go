@@ -197,14 +197,15 @@ func TestUnderlayChanges(t *testing.T) {
 	ctx := within(t, 30*time.Second)
 	mover, other := l.Hosts[0], l.Hosts[1]
 	old := mover.Addr()
-	reach := func(a netip.Addr) error {
-		_, err := Ping(ctx, other.Namespace, a, PingOptions{})
+	try := func(a netip.Addr) error {
+		_, err := Ping(within(t, 300*time.Millisecond), other.Namespace, a, PingOptions{})
 		return err
 	}
-	silent := func(a netip.Addr) bool {
-		_, err := Ping(within(t, 300*time.Millisecond), other.Namespace, a, PingOptions{})
-		return err != nil
+	// More than one try: a neighbour that was away is not asked for at once.
+	reach := func(a netip.Addr) error {
+		return WaitFor(ctx, "an answer", func() error { return try(a) })
 	}
+	silent := func(a netip.Addr) bool { return try(a) != nil }
 
 	if err := mover.AddAddress(nth(l.Underlay(), 222)); err != nil {
 		t.Fatal(err)
@@ -294,6 +295,11 @@ func TestProcess(t *testing.T) {
 		t.Errorf("stop of a stubborn one: %d, %v", code, err)
 	}
 
+	t.Setenv("TWILL_MTU", "1") // the user's own settings stay outside
+	t.Setenv("FLANNELD_IFACE", "nonsense")
+	if out, err := h.Twill(ctx, "environ"); err != nil || strings.Contains(out, "MTU") || strings.Contains(out, "FLANNELD") {
+		t.Errorf("environment: %q, %v", out, err)
+	}
 	out, err := h.Twill(ctx, "print", "a", "b")
 	if err != nil || out != "stand-in starts\n[a b]\n" {
 		t.Errorf("print: %q, %v", out, err)

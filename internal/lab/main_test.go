@@ -50,6 +50,9 @@ func standIn(args []string) int {
 	case "stubborn":
 		daemon.SdNotify(false, "READY=1")
 		select {}
+	case "environ":
+		fmt.Println(os.Environ())
+		return 0
 	case "print":
 		fmt.Println(args[1:])
 		return 0

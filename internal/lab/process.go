@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -101,9 +102,17 @@ func (h *Host) command(ctx context.Context, args []string) *exec.Cmd {
 		cmd.Args[0] = os.Args[0]
 	}
 	cmd.Dir = h.Dir()
-	cmd.Env = append(os.Environ(), h.lab.opts.Env...)
+	cmd.Env = append(environ(), h.lab.opts.Env...)
 	cmd.WaitDelay = pipeTimeout
 	return cmd
+}
+
+// environ is the environment without what would set the program's flags: a lab
+// is the same whoever builds it.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(e string) bool {
+		return strings.HasPrefix(e, "TWILL_") || strings.HasPrefix(e, "FLANNELD_")
+	})
 }
 
 // reap waits for the end of the process.
