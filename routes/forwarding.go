@@ -20,8 +20,7 @@ func ForwardingEnabled() (bool, error) {
 }
 
 // EnableForwarding sets net.ipv4.ip_forward to 1 until the next boot. It does
-// not write if it is set: the kernel gives every interface's own forwarding
-// flag a new value with each change.
+// not write if it is set already: inside a container /proc/sys is read-only.
 func EnableForwarding() error {
 	enabled, err := ForwardingEnabled()
 	if err != nil || enabled {

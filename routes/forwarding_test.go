@@ -2,28 +2,36 @@ package routes
 
 import (
 	"os"
-	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestForwarding(t *testing.T) {
 	newNamespace(t)
-	noError(t, os.WriteFile(ipForward, []byte("0"), 0))
-	if enabled, err := ForwardingEnabled(); err != nil || enabled {
-		t.Fatalf("ForwardingEnabled = %t, %v in a new namespace, want false", enabled, err)
-	}
-	noError(t, EnableForwarding())
-	if enabled, err := ForwardingEnabled(); err != nil || !enabled {
-		t.Fatalf("ForwardingEnabled = %t, %v after EnableForwarding, want true", enabled, err)
-	}
+	noError(t, os.WriteFile(ipForward, []byte("0"), 0)) // a new namespace inherits the host's
 
-	// Writing 1 again would set this one back to 1.
-	const perInterface = "/proc/sys/net/ipv4/conf/lo/forwarding"
-	noError(t, os.WriteFile(perInterface, []byte("0"), 0))
+	wantForwarding(t, false)
+	readOnlySysctls(t, func() { wantError(t, EnableForwarding(), "net.ipv4.ip_forward", "read-only") })
 	noError(t, EnableForwarding())
-	value, err := os.ReadFile(perInterface)
+	wantForwarding(t, true)
+	readOnlySysctls(t, func() { noError(t, EnableForwarding()) })
+}
+
+func wantForwarding(t *testing.T, want bool) {
+	t.Helper()
+	got, err := ForwardingEnabled()
 	noError(t, err)
-	if strings.TrimSpace(string(value)) != "0" {
-		t.Error("EnableForwarding wrote although forwarding was enabled")
+	if got != want {
+		t.Errorf("ForwardingEnabled is %t, want %t", got, want)
 	}
+}
+
+// readOnlySysctls runs f while /proc/sys is as a container sees it.
+func readOnlySysctls(t *testing.T, f func()) {
+	t.Helper()
+	noError(t, unix.Mount("/proc/sys", "/proc/sys", "", unix.MS_BIND, ""))
+	defer func() { noError(t, unix.Unmount("/proc/sys", unix.MNT_DETACH)) }()
+	noError(t, unix.Mount("", "/proc/sys", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	f()
 }

@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -39,7 +40,7 @@ func linkState(t *testing.T, name string) (state struct {
 	routes, err := netlink.RouteList(link, netlink.FAMILY_V4)
 	noError(t, err)
 	for _, r := range routes {
-		state.routes = append(state.routes, r.Dst.String()+" "+r.Scope.String()+" "+r.Protocol.String())
+		state.routes = append(state.routes, r.Dst.String()+" "+r.Scope.String()+" "+r.Protocol.String()+fmt.Sprint(" ", r.Priority))
 	}
 	return state
 }
@@ -56,7 +57,7 @@ func wantLink(t *testing.T, want Link, otherRoutes ...string) {
 	if addrs := []string{want.Address.String() + "/32"}; !slices.Equal(got.addrs, addrs) {
 		t.Errorf("addresses %q, want %q", got.addrs, addrs)
 	}
-	routes := append([]string{want.Network.Masked().String() + " link 116"}, otherRoutes...)
+	routes := append([]string{want.Network.Masked().String() + " link 116 0"}, otherRoutes...)
 	slices.Sort(routes)
 	slices.Sort(got.routes)
 	if !slices.Equal(got.routes, routes) {
@@ -147,6 +148,12 @@ func TestLinkApplyConverges(t *testing.T) {
 	noError(t, changed.Apply())
 	wantLink(t, changed)
 
+	// The address with a peer is another address.
+	noError(t, netlink.AddrDel(device, &netlink.Addr{IPNet: ipNet("10.6.3.0/32")}))
+	addAddress(t, device, netlink.Addr{IPNet: ipNet("10.6.3.0/32"), Peer: ipNet("192.0.2.4/32")})
+	noError(t, changed.Apply())
+	wantLink(t, changed)
+
 	noError(t, netlink.LinkSetMTU(device, 9000))
 	noError(t, changed.Apply())
 	wantLink(t, changed)
@@ -164,7 +171,7 @@ func TestLinkApplyRoutesOnDevice(t *testing.T) {
 	addRoute(t, netlink.Route{Dst: ipNet("10.5.0.0/16"), LinkIndex: index, Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_BOOT})
 	addRoute(t, netlink.Route{Dst: ipNet("10.5.0.0/16"), LinkIndex: index, Scope: netlink.SCOPE_LINK, Protocol: routeProtocol, Priority: 50})
 	noError(t, testLink.Apply())
-	wantLink(t, testLink, "203.0.113.0/24 link static")
+	wantLink(t, testLink, "203.0.113.0/24 link static 0")
 }
 
 func TestLinkApplyForeignRoute(t *testing.T) {

@@ -14,6 +14,7 @@ func TestOverlaps(t *testing.T) {
 	addBridge(t, "docker1", "172.17.0.1/16")
 	addRoute(t, netlink.Route{Dst: ipNet("192.0.2.0/24"), LinkIndex: eth0.Attrs().Index, Scope: netlink.SCOPE_LINK})
 	addRoute(t, netlink.Route{Dst: ipNet("0.0.0.0/0"), Gw: []byte{198, 18, 0, 254}})
+	addRoute(t, netlink.Route{Dst: ipNet("0.0.0.0/0"), LinkIndex: eth0.Attrs().Index, Scope: netlink.SCOPE_LINK, Priority: 100})
 	addRoute(t, netlink.Route{Dst: ipNet("10.0.0.0/8"), Gw: []byte{198, 18, 0, 254}})
 	// As a bridge plugin without a bridge makes them, one for each pod.
 	addRoute(t, netlink.Route{Dst: ipNet("10.5.72.9/32"), LinkIndex: docker0.Attrs().Index, Scope: netlink.SCOPE_LINK})
@@ -34,6 +35,7 @@ func TestOverlaps(t *testing.T) {
 		"subnet not known yet":               {prefix("10.5.0.0/16"), []netip.Prefix{{}}, []string{"10.5.0.0/16", "10.5.72.1/24", "docker0"}},
 		"docker0 in another subnet":          {prefix("10.5.0.0/16"), []netip.Prefix{prefix("10.5.3.0/24")}, []string{"10.5.72.1/24", "docker0"}},
 		"docker0 only partly in our subnet":  {prefix("10.5.0.0/16"), []netip.Prefix{prefix("10.5.72.0/25")}, []string{"10.5.72.1/24", "docker0"}},
+		"host bits in the error":             {prefix("198.18.9.9/15"), nil, []string{"network 198.18.0.0/15"}},
 		"underlay inside":                    {prefix("198.18.0.0/15"), nil, []string{"198.18.0.0/15", "198.18.0.1/24", "eth0"}},
 		"inside the underlay":                {prefix("198.18.0.128/25"), nil, []string{"198.18.0.128/25", "198.18.0.1/24", "eth0"}},
 		"another docker network":             {prefix("172.16.0.0/12"), nil, []string{"172.16.0.0/12", "172.17.0.1/16", "docker1"}},
@@ -56,6 +58,12 @@ func TestOverlaps(t *testing.T) {
 		}
 		wantError(t, err, tt.names...)
 	}
+
+	// The device of an earlier run, whatever subnet that had.
+	addTUN(t, "twill1", netlink.TUNTAP_MODE_TUN)
+	noError(t, Link{Name: "twill1", Address: netip.MustParseAddr("10.7.1.0"), MTU: 1472, Network: prefix("10.7.0.0/16")}.Apply())
+	noError(t, Overlaps(prefix("10.7.0.0/16"), "twill1", prefix("10.7.9.0/24")))
+	noError(t, Overlaps(prefix("10.7.0.0/16"), "twill1"))
 
 	// Another network by its twill is somebody else's for us.
 	if err := Overlaps(prefix("10.5.0.0/16"), "twill1", prefix("10.5.72.0/24")); err == nil {

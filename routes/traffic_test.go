@@ -94,7 +94,21 @@ func addPeer(t *testing.T, device, addr, peerAddr string) *net.UDPConn {
 	close(connected)
 	noError(t, <-listening)
 	t.Cleanup(func() { conn.Close() })
+	greet(t, conn, netip.MustParsePrefix(peerAddr).Addr(), netip.MustParsePrefix(addr).Addr())
 	return conn
+}
+
+// greet sends a packet each way, so that both sides have resolved the other's
+// address: later no packet waits for that while the test changes the rules.
+func greet(t *testing.T, peer *net.UDPConn, peerAddr, addr netip.Addr) {
+	t.Helper()
+	host, err := net.ListenUDP("udp4", &net.UDPAddr{IP: addr.AsSlice(), Port: testPort})
+	noError(t, err)
+	defer host.Close()
+	sendTo(t, peer, addr)("hello")
+	receive(t, host)()
+	sendTo(t, host, peerAddr)("hello")
+	receive(t, peer)()
 }
 
 func listenInPeer(addr string, router netip.Addr) (*net.UDPConn, error) {
