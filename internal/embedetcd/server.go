@@ -102,36 +102,11 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	return s, nil
 }
 
-// start runs etcd's own start, which knows no context and ends the process on
-// some faults, in a goroutine that may be abandoned or killed by [logBridge].
+// start starts etcd and waits until it has elected itself.
 func (s *Server) start(ctx context.Context, c Config) error {
-	type result struct {
-		etcd *embed.Etcd
-		err  error
+	if err := s.launch(ctx, c); err != nil {
+		return fmt.Errorf("start on %s with data in %s: %w", c.Listen, c.Dir, err)
 	}
-	started := make(chan result, 1)
-	go func() {
-		etcd, err := embed.StartEtcd(s.embedConfig(c))
-		started <- result{etcd, err}
-	}()
-
-	select {
-	case r := <-started:
-		if r.err != nil {
-			return fmt.Errorf("start on %s with data in %s: %w", c.Listen, c.Dir, r.err)
-		}
-		s.etcd = r.etcd
-	case err := <-s.err:
-		return fmt.Errorf("start with data in %s: %w", c.Dir, err)
-	case <-ctx.Done():
-		go func() { // tidy up behind whatever comes of it
-			if r := <-started; r.etcd != nil {
-				r.etcd.Close()
-			}
-		}()
-		return fmt.Errorf("start on %s: %w", c.Listen, ctx.Err())
-	}
-
 	select {
 	case <-s.etcd.Server.ReadyNotify():
 		return nil
@@ -141,6 +116,47 @@ func (s *Server) start(ctx context.Context, c Config) error {
 		return fmt.Errorf("serve on %s: %w", c.Listen, err)
 	case <-ctx.Done():
 		return fmt.Errorf("serve on %s: %w", c.Listen, ctx.Err())
+	}
+}
+
+// launched is what etcd's own start returns.
+type launched struct {
+	etcd *embed.Etcd
+	err  error
+}
+
+// launch calls etcd's own start, which knows no context and on some faults would
+// end the process: in a goroutine that ctx abandons or [logBridge] ends.
+func (s *Server) launch(ctx context.Context, c Config) error {
+	result := make(chan launched, 1)
+	go func() {
+		etcd, err := embed.StartEtcd(s.embedConfig(c))
+		result <- launched{etcd, err}
+	}()
+	select {
+	case r := <-result:
+		s.etcd = r.etcd
+		return r.err
+	case err := <-s.err:
+		return err
+	case <-ctx.Done():
+		s.abandon(result)
+		return ctx.Err()
+	}
+}
+
+// abandon leaves what comes of a start to Close. etcd goes on writing until its
+// start is through, which is waited for, if it does not take long.
+func (s *Server) abandon(result <-chan launched) {
+	select {
+	case r := <-result:
+		s.etcd = r.etcd
+	case <-time.After(closeTimeout):
+		go func() {
+			if r := <-result; r.etcd != nil {
+				r.etcd.Close()
+			}
+		}()
 	}
 }
 
