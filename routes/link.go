@@ -27,7 +27,8 @@ type Link struct {
 }
 
 // Apply makes the device what l says: its MTU, Address as its only IPv4
-// address, up, and one route to Network. It leaves the transmit queue length
+// address, up, and one route to Network, with the switches that the tunnel's
+// own packets need (see applyInetConf). It leaves the transmit queue length
 // and routes that others put on the device alone. Applied twice, it changes
 // nothing.
 //
