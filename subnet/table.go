@@ -2,6 +2,7 @@ package subnet
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -29,8 +30,7 @@ func newTable(grace time.Duration) *table {
 }
 
 // load replaces all leases by a snapshot's. What the snapshot lacks has
-// vanished; what had vanished before gets its whole grace time anew, as nobody
-// could have taken its lease again while etcd was away.
+// vanished.
 func (t *table) load(s Snapshot, now time.Time) {
 	old := t.leases
 	t.leases = make(map[string]Lease, len(s.Leases))
@@ -44,6 +44,11 @@ func (t *table) load(s Snapshot, now time.Time) {
 			t.vanish(l, now)
 		}
 	}
+}
+
+// extendGrace gives every vanished lease its whole grace time from now on: its
+// owner could not take it again while etcd was away.
+func (t *table) extendGrace(now time.Time) {
 	for name, v := range t.vanished {
 		v.until = now.Add(t.grace)
 		t.vanished[name] = v
@@ -99,29 +104,66 @@ func (t *table) nextExpiry() time.Time {
 
 // view judges every lease but our own. Order is by subnet.
 func (t *table) view(c Config, own Lease, etcd EtcdState) View {
-	v := View{Revision: t.revision, Own: own, Etcd: etcd, Peers: make([]Peer, 0, len(t.leases)+len(t.vanished))}
+	v := View{Revision: t.revision, Own: own, Etcd: etcd}
+	peers := make([]Peer, 0, len(t.leases)+len(t.vanished))
 	for name, l := range t.leases {
 		if name == own.Name {
 			continue
 		}
-		v.add(l, c, time.Time{})
+		p := Peer{Lease: l, Endpoint: endpoint(l, c)}
+		if problem := p.problem(c, own); problem != "" {
+			v.skip(l, problem)
+			continue
+		}
+		peers = append(peers, p)
 	}
 	for name, l := range t.vanished {
-		if name != own.Name {
-			v.add(l.Lease, c, l.at)
+		p := Peer{Lease: l.Lease, Endpoint: endpoint(l.Lease, c), Vanished: l.at}
+		if name != own.Name && p.problem(c, own) == "" {
+			peers = append(peers, p)
 		}
 	}
-	slices.SortFunc(v.Peers, func(a, b Peer) int { return byName(a.Lease, b.Lease) })
+	v.addPeers(peers)
 	slices.SortFunc(v.Skipped, func(a, b Skipped) int { return byName(a.Lease, b.Lease) })
 	return v
 }
 
-func (v *View) add(l Lease, c Config, vanished time.Time) {
-	if problem := Problem(l, c, v.Own.Subnet); problem != "" {
-		v.Skipped = append(v.Skipped, Skipped{Lease: l, Problem: problem})
-		return
+// problem is Problem, and what only shows next to our own lease.
+func (p Peer) problem(c Config, own Lease) string {
+	if problem := Problem(p.Lease, c, own.Subnet); problem != "" {
+		return problem
 	}
-	v.Peers = append(v.Peers, Peer{Lease: l, Endpoint: endpoint(l, c), Vanished: vanished})
+	if p.Endpoint == endpoint(own, c) {
+		return fmt.Sprintf("endpoint %s is our own", p.Endpoint)
+	}
+	return ""
+}
+
+// addPeers gives each subnet one owner. Two keys can name the same subnet, with
+// and without an IPv6 half: then the older lease keeps it. A lease that is
+// there goes before vanished ones.
+func (v *View) addPeers(peers []Peer) {
+	slices.SortFunc(peers, func(a, b Peer) int {
+		return cmp.Or(
+			a.Subnet.Addr().Compare(b.Subnet.Addr()),
+			a.Vanished.Compare(b.Vanished), // the zero Time, of a lease that is there, first
+			cmp.Compare(a.CreateRevision, b.CreateRevision),
+			cmp.Compare(a.Name, b.Name),
+		)
+	})
+	v.Peers = peers[:0]
+	for _, p := range peers {
+		switch n := len(v.Peers); {
+		case n == 0 || v.Peers[n-1].Subnet != p.Subnet:
+			v.Peers = append(v.Peers, p)
+		case p.Vanished.IsZero():
+			v.skip(p.Lease, fmt.Sprintf("subnet %s is held by lease %s already", p.Subnet, v.Peers[n-1].Name))
+		}
+	}
+}
+
+func (v *View) skip(l Lease, problem string) {
+	v.Skipped = append(v.Skipped, Skipped{Lease: l, Problem: problem})
 }
 
 func byName(a, b Lease) int {

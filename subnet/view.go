@@ -38,9 +38,9 @@ type EtcdState struct {
 	Err       string // why not
 }
 
-// Problem says why a lease cannot be used by a host that holds own, or "" if
-// it can: the subnet must fit the config and not overlap ours, the endpoint
-// must be an address that a host can have outside of the overlay.
+// Problem says why a lease by itself cannot be used by a host that holds own,
+// or "" if it can: the subnet must fit the config and not overlap ours, the
+// endpoint must be an address that a host can have outside of the overlay.
 func Problem(l Lease, c Config, own netip.Prefix) string {
 	switch {
 	case l.Err != nil:
@@ -54,14 +54,20 @@ func Problem(l Lease, c Config, own netip.Prefix) string {
 	if own.IsValid() && own.Overlaps(l.Subnet) {
 		return fmt.Sprintf("subnet %s overlaps our own %s", l.Subnet, own)
 	}
-	ip := l.PublicIP
+	return publicIPProblem(l.PublicIP, c.Network)
+}
+
+func publicIPProblem(ip netip.Addr, overlay netip.Prefix) string {
 	switch {
-	case !ip.IsValid() || !ip.Is4():
+	case !ip.Is4():
 		return fmt.Sprintf("public IP %s is not an IPv4 address", ip)
-	case ip.IsLoopback(), ip.IsMulticast(), ip.IsUnspecified(), ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return fmt.Sprintf("public IP %s cannot be a host's address", ip)
-	case c.Network.Contains(ip):
-		return fmt.Sprintf("public IP %s lies inside the overlay %s", ip, c.Network)
+	case overlay.Contains(ip):
+		return fmt.Sprintf("public IP %s lies inside the overlay %s", ip, overlay)
+	}
+	for _, u := range ipv4Family.unusable {
+		if u.Contains(ip) {
+			return fmt.Sprintf("public IP %s lies in %s, where no host has its address", ip, u)
+		}
 	}
 	return ""
 }
