@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path"
 	"strings"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 )
 
 // EtcdConfig says where etcd is and how to log in to it.
@@ -54,6 +57,12 @@ const (
 	// enforcement policy disconnects clients that ping without one.
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 10 * time.Second
+	// reconnectMax is gRPC's longest pause between connection attempts; its own
+	// default of two minutes would add as much to every outage.
+	reconnectMax = 3 * time.Second
+	// unaryTries lets an RPC whose token has expired run again with a new one.
+	// All other retries are ours, at our pace.
+	unaryTries = 2
 )
 
 // Dial prepares a Registry from a valid c; ctx ends all its RPCs. Without a
@@ -64,7 +73,7 @@ func Dial(ctx context.Context, c EtcdConfig, log *slog.Logger) (*Registry, error
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{prefix: strings.TrimRight(c.Prefix, "/"), log: log, endpoints: c.Endpoints}
+	r := &Registry{prefix: path.Clean(c.Prefix), log: log, endpoints: c.Endpoints}
 	err = r.retry(ctx, "log in to etcd", func() (err error) {
 		r.client, err = c.client(ctx, tlsConfig)
 		return err
@@ -85,8 +94,27 @@ func (c EtcdConfig) client(ctx context.Context, tlsConfig *tls.Config) (*clientv
 		TLS:                  tlsConfig,
 		Username:             c.Username,
 		Password:             string(c.Password),
-		Logger:               zap.NewNop(), // its errors reach us as errors
+		MaxUnaryRetries:      unaryTries,
+		DialOptions: []grpc.DialOption{
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: rpcTimeout}),
+			grpc.WithChainUnaryInterceptor(failFast),
+		},
+		Logger: zap.NewNop(), // its errors reach us as errors
 	})
+}
+
+var reconnect = grpcbackoff.Config{
+	BaseDelay:  backoffMin,
+	Multiplier: grpcbackoff.DefaultConfig.Multiplier,
+	Jitter:     grpcbackoff.DefaultConfig.Jitter,
+	MaxDelay:   reconnectMax,
+}
+
+// failFast undoes the client's WaitForReady: an RPC without a connection ends
+// with the reason why there is none, instead of with a deadline that says
+// nothing.
+func failFast(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return invoke(ctx, method, req, reply, conn, append(opts, grpc.WaitForReady(false))...)
 }
 
 func (c EtcdConfig) tls() (*tls.Config, error) {

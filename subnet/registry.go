@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path"
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -23,7 +24,7 @@ type Registry struct {
 	log       *slog.Logger
 }
 
-func (r *Registry) configKey() string                 { return path.Join(r.prefix, "config") }
+func (r *Registry) configKey() string                 { return r.prefix + "/config" }
 func (r *Registry) subnetsKey() string                { return r.prefix + "/subnets/" }
 func (r *Registry) leaseKey(name string) string       { return r.subnetsKey() + name }
 func (r *Registry) isConfig(kv *mvccpb.KeyValue) bool { return string(kv.Key) == r.configKey() }
@@ -73,8 +74,8 @@ func (r *Registry) leaseOf(kv *mvccpb.KeyValue) (Lease, bool) {
 // Snapshot is the network at one revision of etcd.
 type Snapshot struct {
 	Revision    int64
-	Config      []byte // nil: there is none
-	ConfigRev   int64  // ModRevision of the config; 0: there is none
+	Config      []byte
+	ConfigRev   int64 // ModRevision of the config; 0: there is none
 	Leases      []Lease
 	configKey   string
 	endpointsIn string
@@ -85,7 +86,7 @@ var ErrNoConfig = errors.New("no network config")
 
 // ParseConfig validates the config of the snapshot.
 func (s Snapshot) ParseConfig() (Config, error) {
-	if s.Config == nil {
+	if s.ConfigRev == 0 {
 		return Config{}, fmt.Errorf("%w at etcd key %s (%s); write one with `twill config set`, or start with --network CIDR", ErrNoConfig, s.configKey, s.endpointsIn)
 	}
 	c, err := ParseConfig(s.Config)
@@ -200,14 +201,29 @@ func (r *Registry) compareMod(ctx context.Context, l Lease, op clientv3.Op) (*cl
 // renew extends the etcd lease by its granted TTL, which it returns.
 // rpctypes.ErrLeaseNotFound means that it is gone, and the key with it.
 func (r *Registry) renew(ctx context.Context, id clientv3.LeaseID) (time.Duration, error) {
-	// Without its own deadline KeepAliveOnce spins on Unavailable.
 	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 	defer cancel()
-	resp, err := r.client.KeepAliveOnce(ctx, id)
+	resp, err := r.keepAlive(ctx, id)
 	if err != nil {
-		return 0, err
+		return 0, clientv3.ContextError(ctx, err)
+	}
+	if resp.TTL <= 0 {
+		return 0, rpctypes.ErrLeaseNotFound
 	}
 	return time.Duration(resp.TTL) * time.Second, nil
+}
+
+// keepAlive is one exchange on etcd's keep-alive stream. The client's own
+// KeepAliveOnce repeats a failed one at once, again and again.
+func (r *Registry) keepAlive(ctx context.Context, id clientv3.LeaseID) (*etcdserverpb.LeaseKeepAliveResponse, error) {
+	stream, err := clientv3.RetryLeaseClient(r.client).LeaseKeepAlive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := stream.Send(&etcdserverpb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil {
+		return nil, err
+	}
+	return stream.Recv()
 }
 
 // TimeToLive returns how long l's etcd lease still runs; 0 for a reservation

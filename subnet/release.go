@@ -2,12 +2,16 @@ package subnet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
 // Release deletes the leases that carry nodeID and returns their names.
 // Reservations are the operator's: they are left and returned as kept.
 func (r *Registry) Release(ctx context.Context, nodeID string) (released, kept []string, err error) {
+	if nodeID == "" {
+		return nil, nil, errors.New("release: no node id; leases without one are not this node's alone")
+	}
 	s, err := r.Snapshot(ctx)
 	if err != nil {
 		return nil, nil, err

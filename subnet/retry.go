@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 
 const (
 	// rpcTimeout bounds every single RPC; without a deadline the client waits
-	// for a connection for ever.
+	// for an answer for ever.
 	rpcTimeout = 4 * time.Second
 	backoffMin = 250 * time.Millisecond
 	backoffMax = 15 * time.Second
@@ -31,40 +32,78 @@ func (b *backoff) pause() time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-// retry calls f until it succeeds, etcd refuses, or ctx ends. An etcd that is away is said once, and so is its return.
-func (r *Registry) retry(ctx context.Context, what string, f func() error) error {
-	var wait backoff
-	var awaySince time.Time
+// sleep returns ctx's error if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// retry calls f until it succeeds, etcd refuses, or ctx ends.
+func (r *Registry) retry(ctx context.Context, task string, f func() error) error {
+	o := r.outage(task)
 	for {
 		err := f()
-		switch {
-		case err == nil:
-			if !awaySince.IsZero() {
-				r.log.Info("etcd answers again", "after", time.Since(awaySince).Round(time.Second))
-			}
+		if err == nil {
+			o.over()
 			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case !transient(err):
-			return fmt.Errorf("%s at %s: %w", what, strings.Join(r.endpoints, ","), err)
 		}
-		if awaySince.IsZero() {
-			awaySince = time.Now()
-			r.log.Warn("etcd does not answer; trying on", "task", what, "etcd-endpoints", strings.Join(r.endpoints, ","), "err", explain(err))
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait.pause()):
+		if err := o.endure(ctx, err); err != nil {
+			return err
 		}
 	}
 }
 
+// outage is a time in which etcd does not do what it is asked. Its beginning is
+// said once, and so is its end.
+type outage struct {
+	task      string
+	endpoints string
+	log       *slog.Logger
+	since     time.Time // the zero Time: none so far
+	wait      backoff
+}
+
+func (r *Registry) outage(task string) outage {
+	return outage{task: task, endpoints: strings.Join(r.endpoints, ","), log: r.log}
+}
+
+// endure waits before the next try. It returns ctx's error, or err itself where
+// no further try would change it.
+func (o *outage) endure(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if !transient(err) {
+		return fmt.Errorf("%s at %s: %w", o.task, o.endpoints, err)
+	}
+	if o.since.IsZero() {
+		o.since = time.Now()
+		o.log.Warn("etcd does not answer; trying on", "task", o.task, "etcd-endpoints", o.endpoints, "err", explain(err))
+	}
+	return sleep(ctx, o.wait.pause())
+}
+
+func (o *outage) over() {
+	if !o.since.IsZero() {
+		o.log.Info("etcd answers again", "after", time.Since(o.since).Round(time.Second))
+	}
+}
+
+// badHandshake is gRPC's text for a TLS handshake that failed, be it over a
+// certificate that does not verify or a server that does not speak TLS.
+const badHandshake = "authentication handshake failed"
+
 // transient reports whether err may go away by itself: no connection, no
 // leader, no time, no space. All else is etcd's (or TLS's) considered no.
 func transient(err error) bool {
-	if strings.Contains(err.Error(), "authentication handshake failed") {
-		return false // a certificate that does not verify; gRPC calls it Unavailable
+	if strings.Contains(err.Error(), badHandshake) {
+		return false // though gRPC calls it Unavailable
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return true

@@ -25,6 +25,7 @@ func (r *Registry) ReplaceConfig(ctx context.Context, c Config, rev int64) error
 
 func (r *Registry) writeConfig(ctx context.Context, c Config, rev int64) (won bool, err error) {
 	key, raw := r.configKey(), string(c.JSON())
+	tried := false
 	err = r.retry(ctx, "write the network config", func() error {
 		ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 		defer cancel()
@@ -34,16 +35,17 @@ func (r *Registry) writeConfig(ctx context.Context, c Config, rev int64) (won bo
 			Else(clientv3.OpGet(key)).
 			Commit()
 		if err != nil {
+			tried = true
 			return err
 		}
-		won = resp.Succeeded || wroteBefore(resp, raw)
+		won = resp.Succeeded || tried && holds(resp, raw)
 		return nil
 	})
 	return won, err
 }
 
-// wroteBefore recognises the value of an earlier try whose answer was lost.
-func wroteBefore(resp *clientv3.TxnResponse, raw string) bool {
+// holds recognises the value of an earlier try whose answer was lost.
+func holds(resp *clientv3.TxnResponse, raw string) bool {
 	kvs := resp.Responses[0].GetResponseRange().GetKvs()
 	return len(kvs) == 1 && string(kvs[0].Value) == raw
 }

@@ -9,11 +9,23 @@ import (
 	"google.golang.org/grpc/connectivity"
 )
 
-// watch follows config and leases from revision on. A member that has lost the
-// cluster ends it instead of staying silent (WithRequireLeader).
-func (r *Registry) watch(ctx context.Context, revision int64) clientv3.WatchChan {
+// watch follows config and leases from revision on, until ctx ends or the
+// channel closes. A member that has lost the cluster ends it instead of staying
+// silent (WithRequireLeader).
+func (r *Registry) watch(ctx context.Context, revision int64) <-chan clientv3.WatchResponse {
 	from, to := r.span()
-	return r.client.Watch(clientv3.WithRequireLeader(ctx), from, to, clientv3.WithRev(revision))
+	responses := make(chan clientv3.WatchResponse)
+	go func() { // Watch itself blocks until etcd has answered
+		defer close(responses)
+		for resp := range r.client.Watch(clientv3.WithRequireLeader(ctx), from, to, clientv3.WithRev(revision)) {
+			select {
+			case responses <- resp:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return responses
 }
 
 // connectionLost signals each time when the connection to etcd breaks: the
