@@ -14,7 +14,7 @@ import (
 // is faster only means another try; an etcd that is away is waited for.
 func (m *Manager) Acquire(ctx context.Context) (Lease, error) {
 	s := *m.first
-	var wait backoff
+	away := m.registry.outage("take a lease")
 	for {
 		c, err := choose(m.config, s.Leases, m.opt.Identity, m.opt.Previous)
 		if err != nil {
@@ -22,12 +22,13 @@ func (m *Manager) Acquire(ctx context.Context) (Lease, error) {
 		}
 		l, won, err := m.take(ctx, c)
 		if won {
+			away.over()
 			m.removeUnfit(ctx, s.Leases)
 			m.begin(l, s)
 			return l, nil
 		}
 		if err != nil {
-			if err := m.pauseAfter(ctx, &wait, err); err != nil {
+			if err := away.endure(ctx, err); err != nil {
 				return Lease{}, fmt.Errorf("acquire %s: %w", c.key, err)
 			}
 		}
@@ -74,7 +75,10 @@ func (m *Manager) rewrite(ctx context.Context, l Lease) (Lease, bool, error) {
 // that the host finds it again after a reinstallation, under a new NodeID.
 func (m *Manager) wanted(l Lease) Value {
 	v := m.opt.Identity.value()
-	if l.Reserved() && l.Err == nil {
+	if l.Err != nil {
+		l.NodeID = m.own.NodeID
+	}
+	if l.Reserved() {
 		v.NodeID = l.NodeID
 	}
 	return v
@@ -98,23 +102,11 @@ func (m *Manager) removeUnfit(ctx context.Context, leases []Lease) {
 func (m *Manager) begin(l Lease, s Snapshot) {
 	now := time.Now()
 	m.own = l
+	if l.Reserved() {
+		m.due.renew = time.Time{}
+	}
 	m.etcd = EtcdState{Reachable: true, Since: now}
 	m.table.load(s, now)
+	m.noteConfig(s.Config)
 	m.due.check = now.Add(jitter(m.opt.CheckEvery))
-}
-
-func (m *Manager) pauseAfter(ctx context.Context, wait *backoff, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if !transient(err) {
-		return err
-	}
-	m.log.Warn("etcd does not take our lease; trying on", "err", explain(err))
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(wait.pause()):
-		return nil
-	}
 }

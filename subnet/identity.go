@@ -25,12 +25,12 @@ type Identity struct {
 
 // Owns reports whether a lease with value v is this host's: it carries our
 // NodeID, or it is one without any (Flannel's, or a reservation by address)
-// for our PublicIP.
+// for our PublicIP. A port tells hosts behind one PublicIP apart.
 func (id Identity) Owns(v Value) bool {
 	if v.NodeID != "" {
 		return v.NodeID == id.NodeID
 	}
-	return v.PublicIP == id.PublicIP
+	return v.PublicIP == id.PublicIP && (v.Port == 0 || v.Port == id.Port)
 }
 
 func (id Identity) value() Value {

@@ -21,12 +21,14 @@ func (m *Manager) keep(ctx context.Context) error {
 	switch {
 	case err == nil:
 		m.renewAfter(ttl)
-		m.reachable()
+		if !m.etcd.Reachable {
+			m.due.check = time.Now() // which also learns what was missed
+		}
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	m.due.renew = time.Now().Add(jitter(retryEvery))
+	m.due.renew = time.Now().Add(m.retryAfter())
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		return m.check(ctx)
 	}
@@ -34,8 +36,11 @@ func (m *Manager) keep(ctx context.Context) error {
 	return nil
 }
 
-// retryEvery is the pause between tries to renew or check while etcd is away.
+// retryEvery is the longest pause between tries to renew or check while etcd is
+// away.
 const retryEvery = 5 * time.Second
+
+func (m *Manager) retryAfter() time.Duration { return jitter(min(retryEvery, m.opt.CheckEvery)) }
 
 // renewAfter plans the next renewal: after a third of the TTL, so that two can
 // fail, and at the latest RenewMargin before expiry.
@@ -59,7 +64,7 @@ func (m *Manager) check(ctx context.Context) error {
 		return err
 	}
 	m.unreachable(err)
-	m.due.check = time.Now().Add(jitter(retryEvery))
+	m.due.check = time.Now().Add(m.retryAfter())
 	return nil
 }
 
@@ -68,36 +73,52 @@ func (m *Manager) compareOwn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	told, known := m.table.leases[m.own.Name]
 	if err := m.judge(ctx, l, found); err != nil {
 		return err
 	}
-	if !m.etcd.Reachable {
+	switch {
+	case !m.etcd.Reachable:
 		m.reachable()
 		return fmt.Errorf("%w: etcd was away", errResync)
-	}
-	if revision < m.table.revision {
+	case revision < m.table.revision:
 		return fmt.Errorf("%w: etcd went back from revision %d to %d, as after a restore", errResync, m.table.revision, revision)
+	case known != found || told.ModRevision != l.ModRevision:
+		return fmt.Errorf("%w: lease %s changed and the watch has not said so", errResync, m.own.Name)
 	}
 	return nil
 }
 
 // judge decides what our key, as etcd has it, means for us. nil: the lease is
-// ours (again). ErrFenced: it is another's. All else: etcd did not answer.
+// ours (again). ErrFenced: it is another's. errResync: it changes while we look.
+// All else: etcd did not answer.
 func (m *Manager) judge(ctx context.Context, l Lease, found bool) error {
 	switch {
 	case !found:
 		return m.retake(ctx)
-	case l.ModRevision == m.own.ModRevision && l.ID == m.own.ID:
+	case l.ModRevision == m.own.ModRevision && l.ID == m.own.ID && l.Value == m.own.Value:
 		return nil
 	case l.Err != nil:
 		return m.restore(ctx, l)
 	case !m.opt.Identity.Owns(l.Value):
-		return fmt.Errorf("%w: %s now belongs to node %q (id %q) at %s", ErrFenced, l.Subnet, l.Node, l.NodeID, l.PublicIP)
-	case l.NodeID != "" && endpoint(l, m.config) != endpoint(m.own, m.config):
+		return fmt.Errorf("%w: %s now belongs to node %q (id %q) at %s", ErrFenced, l.Subnet, l.Node, l.NodeID, endpoint(l, m.config))
+	case m.doubled(l) && l.NodeID != "":
 		return fmt.Errorf("%w: %s was taken by node %q at %s, which has the same node id as this host; remove the file %s from the state directory of one of them",
 			ErrFenced, l.Subnet, l.Node, endpoint(l, m.config), nodeIDFile)
+	case m.doubled(l):
+		return fmt.Errorf("%w: %s was taken by node %q, which has the same endpoint %s as this host", ErrFenced, l.Subnet, l.Node, endpoint(l, m.config))
 	}
 	return m.restore(ctx, l)
+}
+
+// doubled reports whether l, by its identity ours, was written by another twill
+// (which always names its port; a person may not). To put our value back would
+// only begin a quarrel.
+func (m *Manager) doubled(l Lease) bool {
+	us := m.opt.Identity
+	elsewhere := l.PublicIP != us.PublicIP || l.Port != us.Port
+	renamed := l.Node != "" && l.Node != us.Node
+	return l.Port != 0 && (elsewhere || renamed)
 }
 
 // restore adopts our key as somebody rewrote it and puts our value back.
@@ -109,11 +130,11 @@ func (m *Manager) restore(ctx context.Context, l Lease) error {
 	if !won {
 		return fmt.Errorf("%w: lease %s changes while we look", errResync, m.own.Name)
 	}
-	if l.ID != m.own.ID {
-		m.due.renew = time.Now()
-	}
-	if l.Reserved() {
+	switch {
+	case l.Reserved():
 		m.due.renew = time.Time{}
+	case l.ID != m.own.ID:
+		m.due.renew = time.Now()
 	}
 	m.own = l
 	m.log.Info("our lease was changed in etcd; it is as it should be again", "lease", l.Name)

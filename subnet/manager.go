@@ -1,6 +1,7 @@
 package subnet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ type Manager struct {
 	log      *slog.Logger
 
 	config  Config
+	rawConf []byte    // as etcd holds it
 	first   *Snapshot // read by Configure, used by Acquire
 	own     Lease
 	created bool // by this process: Abandon may delete it
@@ -77,7 +79,7 @@ func (m *Manager) Configure(ctx context.Context, initial *Config) (Config, error
 	if err != nil {
 		return Config{}, err
 	}
-	if s.Config == nil && initial != nil {
+	if s.ConfigRev == 0 && initial != nil {
 		if s, err = m.writeConfig(ctx, *initial); err != nil {
 			return Config{}, err
 		}
@@ -86,7 +88,7 @@ func (m *Manager) Configure(ctx context.Context, initial *Config) (Config, error
 	if err != nil {
 		return Config{}, err
 	}
-	m.config, m.first = c, &s
+	m.config, m.rawConf, m.first = c, s.Config, &s
 	if m.opt.Identity.Port == 0 {
 		m.opt.Identity.Port = c.Port
 	}
@@ -111,46 +113,67 @@ func (m *Manager) View() View { return m.table.view(m.config, m.own, m.etcd) }
 // subnet is proven to be another owner's (ErrFenced). Whatever else happens to
 // etcd, it keeps the last table and tries on.
 func (m *Manager) Run(ctx context.Context) error {
-	for {
+	var wait backoff
+	for ctx.Err() == nil {
+		began := time.Now()
 		err := m.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if errors.Is(err, ErrFenced) {
 			return err
 		}
 		m.log.Debug("reading all leases again", "why", err)
-		if err := m.resync(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		if time.Since(began) > backoffMax {
+			wait = backoff{}
+		}
+		if sleep(ctx, wait.pause()) != nil {
+			break
+		}
+		if err := m.resync(ctx); errors.Is(err, ErrFenced) {
+			return err
+		}
+	}
+	return nil
+}
+
+// resync reads everything anew, however long that takes, and keeps the lease
+// meanwhile. It returns nil, ErrFenced or ctx's error.
+func (m *Manager) resync(ctx context.Context) error {
+	var wait backoff
+	for {
+		err := m.reload(ctx)
+		if err == nil || errors.Is(err, ErrFenced) {
+			return err
+		}
+		if ctx.Err() == nil && !errors.Is(err, errResync) {
+			m.unreachable(err)
+		}
+		if err := sleep(ctx, wait.pause()); err != nil {
+			return err
+		}
+		if err := m.act(ctx, time.Now()); errors.Is(err, ErrFenced) {
 			return err
 		}
 	}
 }
 
-// resync reads everything anew, however long that takes.
-func (m *Manager) resync(ctx context.Context) error {
-	var wait backoff
-	for {
-		s, err := m.registry.snapshot(ctx)
-		if err == nil {
-			m.reachable()
-			m.table.load(s, time.Now())
-			own, found := m.table.leases[m.own.Name]
-			err = m.judge(ctx, own, found)
-		}
-		if err == nil || errors.Is(err, ErrFenced) {
-			m.publish()
-			return err
-		}
-		m.unreachable(err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait.pause()):
-		}
+// reload replaces the table by one snapshot of etcd's.
+func (m *Manager) reload(ctx context.Context) error {
+	s, err := m.registry.snapshot(ctx)
+	if err != nil {
+		return err
 	}
+	m.table.load(s, time.Now())
+	m.noteConfig(s.Config)
+	own, found := m.table.leases[m.own.Name]
+	err = m.judge(ctx, own, found)
+	if errors.Is(err, ErrFenced) {
+		return err
+	}
+	if err == nil {
+		m.due.check = time.Now().Add(jitter(m.opt.CheckEvery))
+		m.reachable()
+	}
+	m.publish()
+	return err
 }
 
 // errResync makes Run read everything anew.
@@ -193,7 +216,7 @@ func (m *Manager) follow(ctx context.Context) error {
 
 func (m *Manager) nextDue() time.Time {
 	next := m.due.full
-	for _, t := range []time.Time{m.due.renew, m.due.check, m.table.nextExpiry()} {
+	for _, t := range []time.Time{m.due.renew, m.due.check, m.nextExpiry()} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -201,10 +224,19 @@ func (m *Manager) nextDue() time.Time {
 	return next
 }
 
+// nextExpiry is when a vanished lease has to go; the zero Time: none has.
+// While etcd is away none has: its owner could not take it again.
+func (m *Manager) nextExpiry() time.Time {
+	if !m.etcd.Reachable {
+		return time.Time{}
+	}
+	return m.table.nextExpiry()
+}
+
 // act does what is due. Only what Run has to know is an error: an etcd that is
 // away is noted and tried again.
 func (m *Manager) act(ctx context.Context, now time.Time) error {
-	if expiry := m.table.nextExpiry(); !expiry.IsZero() && !expiry.After(now) {
+	if expiry := m.nextExpiry(); !expiry.IsZero() && !expiry.After(now) {
 		m.table.expire(now)
 		m.publish()
 	}
@@ -236,6 +268,7 @@ func (m *Manager) reachable() {
 			m.log.Info("etcd answers again", "after", time.Since(m.etcd.Since).Round(time.Second))
 		}
 		m.etcd = EtcdState{Reachable: true, Since: time.Now()}
+		m.table.extendGrace(time.Now())
 		m.publish()
 	}
 }
@@ -243,7 +276,7 @@ func (m *Manager) reachable() {
 func (m *Manager) unreachable(err error) {
 	cause := explain(err)
 	if m.etcd.Reachable {
-		m.log.Warn("etcd does not answer; forwarding goes on with the last table", "err", cause)
+		m.log.Warn("etcd does not serve us; forwarding goes on with the last table", "err", cause)
 		m.etcd = EtcdState{Since: time.Now()}
 	}
 	if m.etcd.Err != cause {
@@ -258,7 +291,7 @@ func (m *Manager) apply(ctx context.Context, resp clientv3.WatchResponse) error 
 	ownTouched := false
 	for _, ev := range resp.Events {
 		if m.registry.isConfig(ev.Kv) {
-			m.log.Warn("the network config in etcd has changed; restart twill to use it", "config", string(ev.Kv.Value))
+			m.noteConfig(ev.Kv.Value)
 			continue
 		}
 		l, ok := m.registry.leaseOf(ev.Kv)
@@ -272,12 +305,28 @@ func (m *Manager) apply(ctx context.Context, resp clientv3.WatchResponse) error 
 		}
 		ownTouched = ownTouched || l.Name == m.own.Name && ev.Kv.ModRevision > m.own.ModRevision
 	}
-	m.table.revision = max(m.table.revision, resp.Header.Revision)
 	m.publish()
 	if ownTouched {
 		return m.check(ctx)
 	}
 	return nil
+}
+
+// noteConfig says that the network config is another than we run with.
+func (m *Manager) noteConfig(raw []byte) {
+	if bytes.Equal(raw, m.rawConf) {
+		return
+	}
+	m.rawConf = raw
+	c, err := ParseConfig(raw)
+	switch {
+	case len(raw) == 0:
+		m.log.Warn("the network config was deleted from etcd; this host goes on with the one it has, others cannot join")
+	case err != nil:
+		m.log.Warn("the network config in etcd is not valid any more; this host goes on with the one it has, others cannot join", "err", err)
+	case c != m.config:
+		m.log.Warn("the network config in etcd has changed; restart twill to use it", "config", string(c.JSON()))
+	}
 }
 
 // Abandon gives back a lease that Acquire created, after a start that failed.
