@@ -9,7 +9,7 @@ import (
 
 // asTwill in the environment makes the test binary act as twill itself, so that
 // the tests run the real program, race detector included.
-const asTwill = "TWILL_TEST_AS_TWILL"
+const asTwill = "TEST_BINARY_IS_TWILL"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asTwill) != "" {

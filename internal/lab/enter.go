@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
-	"testing"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -36,8 +35,9 @@ func Enter() (entered bool, exitCode int, err error) {
 	return false, code, err
 }
 
-// Main is TestMain for a package whose tests build labs: it runs them in one.
-func Main(m *testing.M) {
+// Main is TestMain for a package whose tests build labs: it runs m, a *testing.M,
+// in one. The program under test does not import testing for it.
+func Main(m interface{ Run() int }) {
 	if os.Getenv("GORACE") == "" {
 		// The race detector lets each process sleep for a second at its end,
 		// which would count as a daemon's own slowness.
