@@ -1,0 +1,141 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"twill/bench/load"
+	"twill/bench/overlay"
+)
+
+// Kinds of link.
+const (
+	// linkVeth is a veth as it is: it hands 64 KB at a time to the other side.
+	linkVeth = "veth"
+	// linkSegmenting sends packets no longer than the MTU, as a plain network
+	// card does.
+	linkSegmenting = "segmenting"
+)
+
+// options say what to measure. The lists are valid and in the order of the run.
+type options struct {
+	rounds     int
+	load       load.Options
+	links      []string
+	contenders []overlay.Contender
+	workloads  []load.Workload
+	tables     bool   // time the table of peers
+	out        string // directory for the result
+	twill      string // path; empty: build it
+	draw       string // result file to draw again; empty: measure
+}
+
+const (
+	maxRounds  = 20
+	maxSeconds = 60
+
+	// quickWorkloads are those of --quick.
+	quickWorkloads = "tcp-1,udp-1400,udp-64,rtt,memory"
+
+	// defaultContenders are all but those that take long and are nobody's
+	// choice for speed.
+	defaultContenders = "routes,vxlan,twill,twill-plain,flannel,fastd,wireguard-go"
+
+	// defaultCongestion is the kernel's own default, whatever the distribution's.
+	defaultCongestion = "cubic"
+)
+
+// parseOptions reads the flags. Its error has been printed with the usage.
+func parseOptions(args []string) (options, error) {
+	var o options
+	var peers overlay.Options
+	var links, contenders, workloads string
+	var quick bool
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&o.rounds, "rounds", 3, "`number` of times each measurement is made")
+	flags.IntVar(&o.load.Seconds, "seconds", 1, "length of one bulk or round-trip measurement in `s`")
+	flags.StringVar(&contenders, "contenders", defaultContenders, "comma-separated `names`, or all; also: tinc, openvpn")
+	flags.StringVar(&workloads, "workloads", "all", "comma-separated `names`: "+strings.Join(names(load.All(o.load)), ", "))
+	flags.StringVar(&links, "links", linkVeth+","+linkSegmenting, "comma-separated `kinds` of underlay link: veth (as it is), segmenting (as a plain network card)")
+	flags.StringVar(&o.load.Congestion, "congestion", defaultCongestion, "TCP congestion `control` of bulk flows")
+	flags.BoolVar(&o.tables, "tables", true, "time also lookup and change of tables up to 100,000 peers")
+	flags.BoolVar(&quick, "quick", false, "one round of a few workloads: --rounds 1 --workloads "+quickWorkloads)
+	flags.StringVar(&peers.Twill, "twill", "", "`path` of a twill program (default: build the one here)")
+	flags.StringVar(&peers.Flanneld, "flanneld", "", "`path` of a flanneld program, to measure its udp backend")
+	flags.StringVar(&peers.WireguardGo, "wireguard-go", "", "`path` of a wireguard-go program (default: the one installed)")
+	flags.StringVar(&o.out, "out", filepath.Join("bench", "results"), "`directory` for result.json and the charts")
+	flags.StringVar(&o.draw, "draw", "", "measure nothing; show the result `file` and draw its charts to --out")
+	if err := flags.Parse(args); err != nil {
+		return options{}, err
+	}
+	if quick {
+		o.rounds, workloads = 1, quickWorkloads
+	}
+	o.twill = peers.Twill
+	err := o.choose(flags.Args(), peers, links, contenders, workloads)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+	}
+	return o, err
+}
+
+// choose turns the texts into what they name.
+func (o *options) choose(rest []string, peers overlay.Options, links, contenders, workloads string) (err error) {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	case o.rounds < 1 || o.rounds > maxRounds:
+		return fmt.Errorf("--rounds %d: want 1 to %d", o.rounds, maxRounds)
+	case o.load.Seconds < 1 || o.load.Seconds > maxSeconds:
+		return fmt.Errorf("--seconds %d: want 1 to %d", o.load.Seconds, maxSeconds)
+	}
+	if o.contenders, err = pick("contenders", contenders, overlay.All(peers)); err != nil {
+		return err
+	}
+	if o.workloads, err = pick("workloads", workloads, load.All(o.load)); err != nil {
+		return err
+	}
+	kinds, err := pick("links", links, []kind{linkVeth, linkSegmenting})
+	o.links = names(kinds)
+	return err
+}
+
+// named is what an option can name.
+type named interface{ Name() string }
+
+// kind is a kind of link as an option names it.
+type kind string
+
+func (k kind) Name() string { return string(k) }
+
+// pick returns those of all that a comma-separated list names, in the order of
+// all.
+func pick[T named](option, list string, all []T) ([]T, error) {
+	if list == "all" {
+		return all, nil
+	}
+	wanted := strings.Split(list, ",")
+	for _, w := range wanted {
+		if !slices.Contains(names(all), w) {
+			return nil, fmt.Errorf("--%s: no %q; want some of %s", option, w, strings.Join(names(all), ", "))
+		}
+	}
+	var picked []T
+	for _, one := range all {
+		if slices.Contains(wanted, one.Name()) {
+			picked = append(picked, one)
+		}
+	}
+	return picked, nil
+}
+
+func names[T named](list []T) (names []string) {
+	for _, one := range list {
+		names = append(names, one.Name())
+	}
+	return names
+}
