@@ -58,7 +58,11 @@ func jitter(d time.Duration) time.Duration { return d - rand.N(d/10+1) }
 // check asks etcd, by a linearized read, whether our lease is still ours, and
 // puts right what is not. Only what Run has to act on is an error.
 func (m *Manager) check(ctx context.Context) error {
+	before := m.own
 	err := m.compareOwn(ctx)
+	if m.own != before {
+		m.publish()
+	}
 	m.due.check = time.Now().Add(jitter(m.opt.CheckEvery))
 	if err == nil || ctx.Err() != nil || errors.Is(err, ErrFenced) || errors.Is(err, errResync) {
 		return err

@@ -114,10 +114,13 @@ func (m *Manager) View() View { return m.table.view(m.config, m.own, m.etcd) }
 // etcd, it keeps the last table and tries on.
 func (m *Manager) Run(ctx context.Context) error {
 	var wait backoff
-	for ctx.Err() == nil {
+	for {
 		began := time.Now()
 		err := m.follow(ctx)
-		if errors.Is(err, ErrFenced) {
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrFenced):
 			return err
 		}
 		m.log.Debug("reading all leases again", "why", err)
@@ -125,13 +128,12 @@ func (m *Manager) Run(ctx context.Context) error {
 			wait = backoff{}
 		}
 		if sleep(ctx, wait.pause()) != nil {
-			break
+			return nil
 		}
 		if err := m.resync(ctx); errors.Is(err, ErrFenced) {
 			return err
 		}
 	}
-	return nil
 }
 
 // resync reads everything anew, however long that takes, and keeps the lease

@@ -95,15 +95,20 @@ func (o *outage) over() {
 	}
 }
 
-// badHandshake is gRPC's text for a TLS handshake that failed, be it over a
-// certificate that does not verify or a server that does not speak TLS.
-const badHandshake = "authentication handshake failed"
+// badTLS begins gRPC's text about a handshake that crypto/tls ended, mostly over
+// a certificate. One that the network ended goes on with another cause.
+var badTLS = []string{
+	"authentication handshake failed: tls: ",
+	"authentication handshake failed: remote error: tls: ",
+}
 
 // transient reports whether err may go away by itself: no connection, no
 // leader, no time, no space. All else is etcd's (or TLS's) considered no.
 func transient(err error) bool {
-	if strings.Contains(err.Error(), badHandshake) {
-		return false // though gRPC calls it Unavailable
+	for _, s := range badTLS {
+		if strings.Contains(err.Error(), s) {
+			return false // though gRPC calls it Unavailable
+		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return true
