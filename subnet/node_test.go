@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -48,7 +49,7 @@ func (n *network) dialAt(etcd EtcdConfig, id Identity, adjust ...func(*Options))
 	var err error
 	h.registry, err = Dial(ctx, etcd, log)
 	n.must(err)
-	o := Options{Identity: id, CheckEvery: checkEvery, Grace: grace, Log: log, Publish: h.publish}
+	o := Options{Identity: id, Previous: usual(id), CheckEvery: checkEvery, Grace: grace, Log: log, Publish: h.publish}
 	for _, f := range adjust {
 		f(&o)
 	}
@@ -61,6 +62,13 @@ func (n *network) dialAt(etcd EtcdConfig, id Identity, adjust ...func(*Options))
 		}
 	})
 	return h
+}
+
+// usual is the subnet that a host of these tests gets unless the test says
+// otherwise: no random one that the test has uses for itself.
+func usual(id Identity) netip.Prefix {
+	last := id.PublicIP.As4()[3]
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 5, 100 + last, 0}), 24)
 }
 
 // acquire takes the node's lease, and gives up after patience.
@@ -180,6 +188,20 @@ func (h *node) waitPeers(want ...string) View {
 func (h *node) waitOwn(what string, ok func(Lease) bool) Lease {
 	h.t.Helper()
 	return h.waitFor(what, func(v View) bool { return ok(v.Own) }).Own
+}
+
+// logged waits until the log has n lines with text.
+func (h *node) logged(text string, n int) {
+	h.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		lines := h.log.lines(text)
+		switch {
+		case len(lines) == n:
+			return
+		case len(lines) > n || time.Now().After(end):
+			h.t.Fatalf("the log has %d lines with %q, want %d:\n%s", len(lines), text, n, h.log)
+		}
+	}
 }
 
 // logBuffer collects a log that several goroutines write.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -23,15 +24,35 @@ const patience = 20 * time.Second
 // those that stop or wipe it have their own.
 type store struct {
 	dir    string
-	listen netip.AddrPort // with the port of the first start
-	server *embedetcd.Server
+	listen netip.AddrPort // the zero AddrPort before the first start, whose port it then keeps
+	server server
+	launch launcher // nil: embedetcd
+}
+
+type server interface {
+	Endpoint() string
+	Close()
+}
+
+type launcher func(ctx context.Context, dir string, listen netip.AddrPort) (server, error)
+
+func launchEmbedded(ctx context.Context, dir string, listen netip.AddrPort) (server, error) {
+	return embedetcd.Start(ctx, embedetcd.Config{Dir: dir, Listen: listen, NoSync: true})
 }
 
 // start serves on the same address as before, with the data that is there.
 func (s *store) start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	server, err := embedetcd.Start(ctx, embedetcd.Config{Dir: s.dir, Listen: s.listen, NoSync: true})
+	listen := s.listen
+	if !listen.IsValid() {
+		listen = netip.MustParseAddrPort("127.0.0.1:0")
+	}
+	launch := s.launch
+	if launch == nil {
+		launch = launchEmbedded
+	}
+	server, err := launch(ctx, s.dir, listen)
 	if err != nil {
 		return err
 	}
@@ -44,7 +65,7 @@ func (s *store) stop() { s.server.Close() }
 
 func newStore(t *testing.T) *store {
 	t.Helper()
-	s := &store{dir: t.TempDir(), listen: netip.MustParseAddrPort("127.0.0.1:0")}
+	s := &store{dir: t.TempDir()}
 	s.mustStart(t)
 	t.Cleanup(s.stop)
 	return s
@@ -87,7 +108,6 @@ func (s *sharedStore) close() {
 func (s *sharedStore) get(t *testing.T) *store {
 	t.Helper()
 	s.once.Do(func() {
-		s.listen = netip.MustParseAddrPort("127.0.0.1:0")
 		if s.dir, s.err = os.MkdirTemp("", "twill-subnet-test-"); s.err == nil {
 			s.err = s.start()
 		}
@@ -214,4 +234,14 @@ func host(i int) Identity {
 		PublicIP: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}),
 		Port:     8285,
 	}
+}
+
+// copyDir copies a stopped etcd's data.
+func copyDir(t *testing.T, dir string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }

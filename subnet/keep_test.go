@@ -1,0 +1,244 @@
+package subnet
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// sameSubnetAgain waits until h holds its first subnet under a new key.
+func sameSubnetAgain(h *node, n *network) Lease {
+	h.t.Helper()
+	own := h.waitOwn("own lease taken again", func(l Lease) bool { return l.CreateRevision > h.own.CreateRevision })
+	if own.Name != h.own.Name {
+		h.t.Fatalf("took %s, had %s", own.Name, h.own.Name)
+	}
+	if l := n.leases()[own.Name]; l != own {
+		h.t.Fatalf("etcd has %+v, the node believes %+v", l, own)
+	}
+	return own
+}
+
+func TestRevokedLeaseIsTakenAgain(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.join(host(1))
+	n.revoke(h.own.ID)
+	own := sameSubnetAgain(h, n)
+	if own.ID == h.own.ID || own.Reserved() {
+		t.Fatalf("etcd lease %x, had %x; want a new one", own.ID, h.own.ID)
+	}
+}
+
+func TestDeletedKeyIsTakenAgain(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.join(host(1))
+	n.delete(h.own.Name)
+	sameSubnetAgain(h, n)
+}
+
+// The write may have happened or not when its answer is lost. Both must end
+// with our lease, never with a fence.
+func TestRetakeWithLostAnswers(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	kv := loseAnswers(h.registry, 0)
+	h.start()
+	kv.lose.Store(2)
+	n.revoke(h.own.ID)
+	sameSubnetAgain(h, n)
+	h.waitFor("etcd reachable", func(v View) bool { return v.Etcd.Reachable })
+}
+
+func TestExpiredLeaseIsTakenAgain(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.join(host(1))
+	h.stop()
+	n.revoke(h.own.ID)
+	again := n.join(host(1), func(o *Options) { o.Previous = h.own.Subnet })
+	if again.own.Subnet != h.own.Subnet {
+		t.Fatalf("got %s, had %s", again.own.Subnet, h.own.Subnet)
+	}
+}
+
+// Nothing else keeps the etcd lease than the node's renewals: it must not miss
+// one while the TTL passes several times.
+func TestRenewal(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	const ttl = time.Second
+	h := n.join(host(1), func(o *Options) { o.TTL = ttl })
+	for end := time.Now().Add(3 * ttl); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if l := n.leases()[h.own.Name]; l != h.own {
+			t.Fatalf("the lease %+v became %+v", h.own, l)
+		}
+	}
+}
+
+func TestOverwrittenByAnotherOwnerIsFenced(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	winner := host(2)
+	winner.Port = 9000
+	h := n.join(host(1))
+	n.put(h.own.Name, valueOf(winner), time.Hour)
+	h.fenced(h.own.Subnet.String(), `node "host-2"`, "id-2", "192.0.2.2:9000")
+	if l := n.leases()[h.own.Name]; l.Value != winner.value() {
+		t.Errorf("the loser wrote %+v over the winner's lease", l)
+	}
+	if v := h.manager.View(); len(v.Peers) > 0 {
+		t.Errorf("fenced, and yet peers %v", peersOf(v))
+	}
+}
+
+// While the node is fenced by what it reads, not by what it is told.
+func TestLostWhileAwayIsFenced(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	if _, err := h.acquire(); err != nil {
+		t.Fatal(err)
+	}
+	own := h.manager.View().Own
+	n.delete(own.Name)
+	n.put(own.Name, flannelValue(host(2).PublicIP), time.Hour)
+	h.run()
+	h.fenced(own.Subnet.String(), "192.0.2.2:8285")
+}
+
+// Two processes with one node id: the one that came first has to go.
+func TestSameNodeIDTwice(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*Identity)
+	}{
+		{"at another address", func(id *Identity) { id.PublicIP = netip.MustParseAddr("192.0.2.77") }},
+		{"at another port", func(id *Identity) { id.Port = 9000 }},
+		{"on another host behind one NAT", func(id *Identity) { id.Node = "clone" }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork(t, wideConfig)
+			clone := host(1)
+			tt.change(&clone)
+			first := n.join(host(1))
+			second := n.join(clone)
+			first.fenced("which has the same node id as this host", "remove the file node-id", clone.Node,
+				fmt.Sprintf("%s:%d", clone.PublicIP, clone.Port))
+			if l := n.leases()[second.own.Name]; second.own.Name != first.own.Name || l != second.own {
+				t.Fatalf("second holds %+v, etcd has %+v", second.own, l)
+			}
+		})
+	}
+}
+
+// Two hosts with one address, one port and a reservation by address: one stops
+// instead of both writing for ever.
+func TestSameEndpointTwice(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	n.put("10.5.2.0-24", flannelValue(host(1).PublicIP), 0)
+	twin := host(2)
+	twin.PublicIP = host(1).PublicIP
+	first := n.join(host(1))
+	n.join(twin)
+	first.fenced(`taken by node "host-2"`, "same endpoint 192.0.2.1:8285")
+}
+
+// What others do to our key without taking the subnet is put right, under the
+// etcd lease that they gave it.
+func TestChangedKeyIsRestored(t *testing.T) {
+	for _, tt := range []struct {
+		name, value string
+		ttl         time.Duration
+		nodeID      string
+	}{
+		{"poison", "{", time.Hour, "id-1"},
+		{"poison without a TTL", "not JSON", 0, "id-1"},
+		{"Flannel's value of our address", flannelValue(host(1).PublicIP), time.Hour, "id-1"},
+		{"made a reservation by address", flannelValue(host(1).PublicIP), 0, ""},
+		{"made a reservation by node id", `{"PublicIP":"192.0.2.1","BackendData":{"Proto":1,"NodeID":"id-1"}}`, 0, "id-1"},
+		{"our own value under another etcd lease", valueOf(host(1)), time.Hour, "id-1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork(t, wideConfig)
+			h := n.join(host(1))
+			id := n.put(h.own.Name, tt.value, tt.ttl)
+			want := host(1).value()
+			want.NodeID = tt.nodeID
+			h.waitOwn("own lease restored", func(l Lease) bool { return l.ID == id && l.Value == want })
+			if l := n.leases()[h.own.Name]; l.ID != id || l.Value != want {
+				t.Fatalf("etcd has %+v, want %+v with etcd lease %x", l, want, id)
+			}
+			peer := n.join(host(2))
+			peer.waitPeers(h.own.Subnet.String() + " 192.0.2.1:8285")
+		})
+	}
+}
+
+// A reservation by address that was damaged keeps its form.
+func TestDamagedReservationByAddress(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	n.put("10.5.2.0-24", flannelValue(host(1).PublicIP), 0)
+	h := n.join(host(1))
+	n.put("10.5.2.0-24", "{", 0)
+	h.waitOwn("restored", func(l Lease) bool { return l.ModRevision > h.own.ModRevision })
+	if l := n.leases()["10.5.2.0-24"]; l.NodeID != "" || l.Node != "host-1" {
+		t.Fatalf("etcd has %+v, want our value without a node id", l)
+	}
+}
+
+// A lease that became a reservation is not renewed, and one that became a
+// lease again is.
+func TestReservationIsNotRenewed(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.join(host(1), func(o *Options) { o.TTL = time.Second })
+	n.put(h.own.Name, valueOf(host(1)), 0)
+	h.waitOwn("reserved", Lease.Reserved)
+	id := n.put(h.own.Name, valueOf(host(1)), time.Second)
+	h.waitOwn("leased", func(l Lease) bool { return l.ID == id })
+	for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if l := n.leases()[h.own.Name]; l.ID != id {
+			t.Fatalf("the lease %x became %+v", id, l)
+		}
+	}
+}
+
+func TestRenewAfter(t *testing.T) {
+	for _, tt := range []struct{ ttl, margin, least, most time.Duration }{
+		{24 * time.Hour, time.Hour, 7 * time.Hour, 8 * time.Hour},
+		{24 * time.Hour, 23 * time.Hour, 54 * time.Minute, time.Hour},
+		{3 * time.Second, time.Hour, 900 * time.Millisecond, time.Second},
+	} {
+		m := NewManager(nil, Options{RenewMargin: tt.margin})
+		before := time.Now()
+		m.renewAfter(tt.ttl)
+		if d := m.due.renew.Sub(before); d < tt.least || d > tt.most+time.Second/10 {
+			t.Errorf("TTL %v, margin %v: renewed after %v, want %v to %v", tt.ttl, tt.margin, d, tt.least, tt.most)
+		}
+	}
+}
+
+// The comparison that keeps a stale or foreign state from counting as ours:
+// revision, etcd lease and value all have to agree.
+func TestJudgeLooksAtTheValue(t *testing.T) {
+	m := NewManager(nil, Options{Identity: us})
+	m.config = mustConfig(t, tinyConfig)
+	m.own = reserved(leaseAt(t, "10.5.1.0-24", valueOf(us)))
+	same := m.own
+	if err := m.judge(t.Context(), same, true); err != nil {
+		t.Fatalf("our own lease: %v", err)
+	}
+	theirs := m.own // same revision, no etcd lease: as in an etcd that was wiped
+	theirs.Value = they.value()
+	if err := m.judge(t.Context(), theirs, true); err == nil {
+		t.Fatal("another owner's lease of the same revision counts as ours")
+	}
+}
