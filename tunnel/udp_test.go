@@ -254,16 +254,17 @@ func TestReusePortGroup(t *testing.T) {
 
 func TestConnDeadlineAndClose(t *testing.T) {
 	c := listen(t, anyPort, 1)[0]
-	ended := make(chan error)
-	go func() { _, err := c.Receive(); ended <- err }()
-	c.SetDeadline(time.Unix(1, 0))
-	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("Receive returned %v, want %v", err, os.ErrDeadlineExceeded)
+	for _, deadline := range []time.Time{time.Now().Add(20 * time.Millisecond), time.Unix(1, 0)} {
+		c.SetDeadline(deadline)
+		if datagrams, err := c.Receive(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("Receive without datagrams returned %d, %v; want %v", len(datagrams), err, os.ErrDeadlineExceeded)
+		}
 	}
 	if _, err := c.Send([]Packet{{Head: []byte("x"), Peer: peerAt(c.LocalAddr())}}); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Send returned %v, want %v", err, os.ErrDeadlineExceeded)
 	}
 	c.SetDeadline(time.Time{})
+	ended := make(chan error)
 	go func() { _, err := c.Receive(); ended <- err }()
 	c.Close()
 	if err := <-ended; !errors.Is(err, net.ErrClosed) {
