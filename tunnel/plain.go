@@ -34,12 +34,7 @@ func OpenPlain(config PlainConfig) (Device, error) {
 	if err := checkFree(config.Name); err != nil {
 		return nil, fmt.Errorf("open TUN device %s: %w", config.Name, err)
 	}
-	return openPlain(config, newModeSwitch(nameTSO, false, nil), newModeSwitch(nameUSO, false, nil))
-}
-
-// openPlain opens a device that is free. The switches say why it does not use the offloads.
-func openPlain(config PlainConfig, tso, uso *modeSwitch) (Device, error) {
-	d := &plainDevice{name: config.Name, tso: tso, uso: uso}
+	d := &plainDevice{name: config.Name}
 	for i := range config.Queues {
 		q, err := openPlainQueue(config.Name)
 		if err != nil {
@@ -67,14 +62,12 @@ func (c PlainConfig) validate() error {
 
 // plainDevice is a Device in the plain mode.
 type plainDevice struct {
-	name     string
-	queues   []Queue
-	tso, uso *modeSwitch // always off; they say why
+	name   string
+	queues []Queue
 }
 
 func (d *plainDevice) Name() string    { return d.name }
 func (d *plainDevice) Queues() []Queue { return d.queues }
-func (d *plainDevice) Modes() []Mode   { return []Mode{d.tso.mode(), d.uso.mode()} }
 
 func (d *plainDevice) Close() error {
 	var errs []error
@@ -127,24 +120,22 @@ func openWater(name string) (*os.File, error) {
 		ifce.Close()
 		return nil, fmt.Errorf("water returned a %T: want an *os.File", ifce.ReadWriteCloser)
 	}
-	raw, err := file.SyscallConn()
-	if err == nil {
-		err = control(raw, setPlain)
-	}
-	if err != nil {
+	if err := setCloseOnExec(file); err != nil {
 		file.Close()
-		return nil, err
+		return nil, fmt.Errorf("set close-on-exec: %w", err)
 	}
 	return file, nil
 }
 
-// setPlain does what water leaves out. A device that was there already may have been used with offloads: without taking them
-// back the kernel would go on handing over super-packets, now without the header that says so.
-func setPlain(fd int) error {
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-		return fmt.Errorf("set close-on-exec: %w", err)
+func setCloseOnExec(file *os.File) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
 	}
-	return setOffload(fd, 0)
+	return control(raw, func(fd int) error {
+		_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
+		return err
+	})
 }
 
 // explainOpen adds to an error of water what to do about it. An error of /dev/net/tun itself is a bare errno from open(2),
@@ -260,13 +251,10 @@ func (w *plainWriter) write(packets []Packet) (int, error) {
 	w.packets, w.n, w.err = packets, 0, nil
 	err := w.raw.Write(w.writeTo)
 	w.packets = nil
-	switch {
-	case err != nil:
-		return 1, err
-	case w.n == 0:
-		return 1, w.err
+	if err != nil {
+		return 0, err
 	}
-	return w.n, nil // an error after some packets is met again at the next call
+	return w.n, w.err
 }
 
 // writeAll writes packet by packet up to one that the kernel refuses. It never asks to be called again: a TUN device has no

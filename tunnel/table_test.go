@@ -59,6 +59,12 @@ func TestTableIsASnapshot(t *testing.T) {
 	}
 }
 
+func TestTableOwn(t *testing.T) {
+	if own := NewTable(netip.MustParsePrefix("10.5.1.77/24"), nil).Own(); own != ownSubnet {
+		t.Errorf("own subnet %s, want %s", own, ownSubnet)
+	}
+}
+
 func TestEmptyTable(t *testing.T) {
 	peer := NewPeer(nearSubnet, nearEndpoint)
 	for _, tt := range []struct {

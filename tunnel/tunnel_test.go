@@ -101,6 +101,25 @@ func TestSpoofChecksLetIn(t *testing.T) {
 	}
 }
 
+// A burst carries nothing of the one before it.
+func TestBurstsAreSeparate(t *testing.T) {
+	r := newRig(t, SpoofStrict).record()
+	inbound := Datagram{Data: udpPacket(nearPod, ownPod, 10), From: nearEndpoint}
+	outbound := udpPacket(ownPod, nearPod, 10)
+	for _, n := range []int{burstSize, 1, 3} {
+		r.sent, r.written = nil, nil
+		before := r.tunnel.Stats()
+		if err := errors.Join(r.in(fill([]Datagram{inbound})[:n]...), r.out(fill([][]byte{outbound})[:n]...)); err != nil {
+			t.Fatal(err)
+		}
+		after := r.tunnel.Stats()
+		tx, rx := after.Tx.Packets-before.Tx.Packets, after.Rx.Packets-before.Rx.Packets
+		if len(r.sent) != n || len(r.written) != n || tx != uint64(n) || rx != uint64(n) {
+			t.Errorf("burst of %d: %d sent, %d written, %d and %d counted", n, len(r.sent), len(r.written), tx, rx)
+		}
+	}
+}
+
 // Two hosts behind one address, or two leases of one host: each packet is counted with the peer of its source.
 func TestPeersSharingAnEndpoint(t *testing.T) {
 	r := newRig(t, SpoofStrict).record()
