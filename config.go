@@ -53,9 +53,12 @@ func configGet(c *cli.Context) error {
 }
 
 func configSet(c *cli.Context) error {
-	network, err := configArgument(c)
+	raw, err := configArgument(c)
 	if err != nil {
 		return err
+	}
+	if _, err := subnet.ParseConfig(raw); err != nil {
+		return err // before etcd is asked at all
 	}
 	r, err := dialEtcd(c)
 	if err != nil {
@@ -66,22 +69,27 @@ func configSet(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.ReplaceConfig(c.Context, network, s.ConfigRev)
+	return r.ReplaceConfig(c.Context, raw, s.ConfigRev)
 }
 
 func configCheck(c *cli.Context) error {
-	var network subnet.Config
-	var err error
-	if c.Args().Present() {
-		network, err = configArgument(c)
-	} else {
-		network, err = configInEtcd(c)
-	}
+	network, err := configToCheck(c)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(c.App.Writer, "valid: %d subnets of /%d, %s to %s\n", network.SubnetCount(), network.SubnetLen, network.SubnetMin, network.SubnetMax)
 	return nil
+}
+
+func configToCheck(c *cli.Context) (subnet.Config, error) {
+	if !c.Args().Present() {
+		return configInEtcd(c)
+	}
+	raw, err := configArgument(c)
+	if err != nil {
+		return subnet.Config{}, err
+	}
+	return subnet.ParseConfig(raw)
 }
 
 func configInEtcd(c *cli.Context) (subnet.Config, error) {
@@ -104,15 +112,11 @@ func configInEtcd(c *cli.Context) (subnet.Config, error) {
 const maxConfigSize = 64 << 10
 
 // configArgument reads the config that the one argument is or names.
-func configArgument(c *cli.Context) (subnet.Config, error) {
+func configArgument(c *cli.Context) ([]byte, error) {
 	if c.NArg() != 1 {
-		return subnet.Config{}, usagef("%s wants one argument, %s, but got %d", c.Command.FullName(), c.Command.ArgsUsage, c.NArg())
+		return nil, usagef("%s wants one argument, %s, but got %d", c.Command.FullName(), c.Command.ArgsUsage, c.NArg())
 	}
-	raw, err := readArgument(c.Args().First(), c.App.Reader)
-	if err != nil {
-		return subnet.Config{}, err
-	}
-	return subnet.ParseConfig(raw)
+	return readArgument(c.Args().First(), c.App.Reader)
 }
 
 func readArgument(arg string, stdin io.Reader) ([]byte, error) {

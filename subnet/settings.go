@@ -1,6 +1,7 @@
 package subnet
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -10,28 +11,33 @@ import (
 // CreateConfig writes c if the network has no config yet; created is false
 // where there is one, which then wins.
 func (r *Registry) CreateConfig(ctx context.Context, c Config) (created bool, err error) {
-	return r.writeConfig(ctx, c, 0)
+	return r.writeConfig(ctx, c.JSON(), 0)
 }
 
-// ReplaceConfig writes c over the config of revision rev (Snapshot.ConfigRev;
-// 0: there is none). An error says that somebody else changed it meanwhile.
-func (r *Registry) ReplaceConfig(ctx context.Context, c Config, rev int64) error {
-	won, err := r.writeConfig(ctx, c, rev)
+// ReplaceConfig validates raw and writes it as it is, since Flannel reads fields
+// that twill does not know, over the config of revision rev
+// (Snapshot.ConfigRev; 0: there is none). An error says that raw is not valid,
+// or that somebody else changed the config meanwhile.
+func (r *Registry) ReplaceConfig(ctx context.Context, raw []byte, rev int64) error {
+	if _, err := ParseConfig(raw); err != nil {
+		return err
+	}
+	won, err := r.writeConfig(ctx, raw, rev)
 	if err == nil && !won {
 		err = fmt.Errorf("etcd key %s was changed by somebody else meanwhile; look at it and try again", r.configKey())
 	}
 	return err
 }
 
-func (r *Registry) writeConfig(ctx context.Context, c Config, rev int64) (won bool, err error) {
-	key, raw := r.configKey(), string(c.JSON())
+func (r *Registry) writeConfig(ctx context.Context, raw []byte, rev int64) (won bool, err error) {
+	key := r.configKey()
 	tried := false
 	err = r.retry(ctx, "write the network config", func() error {
 		ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 		defer cancel()
 		resp, err := r.client.Txn(ctx).
 			If(clientv3.Compare(clientv3.ModRevision(key), "=", rev)).
-			Then(clientv3.OpPut(key, raw)).
+			Then(clientv3.OpPut(key, string(raw))).
 			Else(clientv3.OpGet(key)).
 			Commit()
 		if err != nil {
@@ -45,7 +51,7 @@ func (r *Registry) writeConfig(ctx context.Context, c Config, rev int64) (won bo
 }
 
 // holds recognises the value of an earlier try whose answer was lost.
-func holds(resp *clientv3.TxnResponse, raw string) bool {
+func holds(resp *clientv3.TxnResponse, raw []byte) bool {
 	kvs := resp.Responses[0].GetResponseRange().GetKvs()
-	return len(kvs) == 1 && string(kvs[0].Value) == raw
+	return len(kvs) == 1 && bytes.Equal(kvs[0].Value, raw)
 }

@@ -1,6 +1,7 @@
 package subnet
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"strings"
@@ -89,7 +90,8 @@ func TestReplaceConfig(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, "")
 	r := n.dial(host(1)).registry
-	a, b := *initial(t, "10.1.0.0/16"), *initial(t, "10.2.0.0/16")
+	a := []byte(`{"Network":"10.1.0.0/16"}`)
+	b := []byte(`{"Network":"10.2.0.0/16","EnableNFTables":true}`) // a field of Flannel's alone
 	n.must(r.ReplaceConfig(n.rpc(), a, 0))
 	before, err := r.Snapshot(n.rpc())
 	n.must(err)
@@ -102,8 +104,11 @@ func TestReplaceConfig(t *testing.T) {
 	}
 	now, err := r.Snapshot(n.rpc())
 	n.must(err)
-	if c, err := now.ParseConfig(); c != b || err != nil {
-		t.Errorf("etcd has %s, %v; want %s", c.Network, err, b.Network)
+	if !bytes.Equal(now.Config, b) {
+		t.Errorf("etcd has %s, want %s as it was given", now.Config, b)
+	}
+	if err := r.ReplaceConfig(n.rpc(), []byte(`{"Network":"10.2.0.0/31"}`), now.ConfigRev); err == nil {
+		t.Error("an invalid config was written")
 	}
 }
 
@@ -113,7 +118,7 @@ func TestReplaceConfigWithLostAnswer(t *testing.T) {
 	n := newNetwork(t, "")
 	h := n.dial(host(1))
 	loseAnswers(h.registry, 1)
-	n.must(h.registry.ReplaceConfig(n.rpc(), *initial(t, "10.1.0.0/16"), 0))
+	n.must(h.registry.ReplaceConfig(n.rpc(), []byte(`{"Network":"10.1.0.0/16"}`), 0))
 }
 
 // The config that changes under a running node is said once, with what to do.
