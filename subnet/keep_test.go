@@ -53,6 +53,20 @@ func TestRetakeWithLostAnswers(t *testing.T) {
 	h.waitFor("etcd reachable", func(v View) bool { return v.Etcd.Reachable })
 }
 
+func TestRestoreWithLostAnswers(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	kv := loseAnswers(h.registry, 0)
+	h.start()
+	kv.lose.Store(2)
+	n.put(h.own.Name, "{", time.Hour)
+	own := h.waitOwn("own lease restored", func(l Lease) bool { return l.ModRevision > h.own.ModRevision })
+	if l := n.leases()[own.Name]; l != own || l.Value != host(1).value() {
+		t.Fatalf("etcd has %+v, the node believes %+v", l, own)
+	}
+}
+
 func TestExpiredLeaseIsTakenAgain(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,6 +133,9 @@ func newNetwork(t *testing.T, config string) *network {
 	return shared.get(t).network(t, config)
 }
 
+// networks numbers the prefixes, as a test may run several times.
+var networks atomic.Int64
+
 func (s *store) network(t *testing.T, config string) *network {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{s.server.Endpoint()}, Logger: zap.NewNop()})
@@ -139,7 +143,8 @@ func (s *store) network(t *testing.T, config string) *network {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
-	n := &network{t: t, store: s, prefix: "/" + strings.ReplaceAll(t.Name(), "/", "-"), client: client}
+	prefix := fmt.Sprintf("/%s-%d", strings.ReplaceAll(t.Name(), "/", "-"), networks.Add(1))
+	n := &network{t: t, store: s, prefix: prefix, client: client}
 	if config != "" {
 		n.putConfig(config)
 	}
