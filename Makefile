@@ -5,6 +5,9 @@ FUZZTIME ?= 5s
 # The linter is a tool, not a dependency of the daemon: it stays out of go.mod.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# Debian keeps iptables where an ordinary user's PATH does not look.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 .DEFAULT_GOAL := help
 .PHONY: help build demo test lint fuzz packages-for-tests
 
