@@ -48,7 +48,7 @@ func run(ctx context.Context, o options, progress io.Writer) (*report.Result, er
 	}
 	if o.tables {
 		fmt.Fprintf(progress, "tables of up to 100,000 peers\n")
-		b.result.Lookups = timeTables()
+		b.result.Tables = timeTables(tableSizes)
 	}
 	b.result.Duration = time.Since(b.result.Started).Round(time.Second).Seconds()
 	return b.result, nil

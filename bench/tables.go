@@ -10,19 +10,19 @@ import (
 	"twill/tunnel"
 )
 
-// tableSizes are the numbers of peers.
+// tableSizes are the numbers of peers of the result.
 var tableSizes = []int{2, 100, 1000, 10_000, 100_000}
 
 // tableTime is how long each measurement takes, as testing's -benchtime.
 const tableTime = "300ms"
 
-// timeTables times a lookup and a change of tables of peers. The lookups are of
+// timeTables times a lookup and a change of tables of so many peers. The lookups are of
 // random addresses that belong to some peer.
-func timeTables() (list []report.TableTiming) {
+func timeTables(sizes []int) (list []report.TableTiming) {
 	testing.Init()
 	flag.Set("test.benchtime", tableTime) // the only way to tell testing.Benchmark
 	own := netip.MustParsePrefix("11.255.255.0/24")
-	for _, n := range tableSizes {
+	for _, n := range sizes {
 		peers := somePeers(n)
 		table := tunnel.NewTable(own, peers)
 		addresses := someAddresses(peers)
@@ -39,9 +39,9 @@ func timeTables() (list []report.TableTiming) {
 			}
 		})
 		list = append(list, report.TableTiming{
-			Peers:      n,
-			LookupNs:   float64(lookup.T.Nanoseconds()) / float64(lookup.N),
-			NewTableMs: change.T.Seconds() * 1e3 / float64(change.N),
+			Peers:    n,
+			LookupNs: float64(lookup.T.Nanoseconds()) / float64(lookup.N),
+			ChangeMs: change.T.Seconds() * 1e3 / float64(change.N),
 		})
 	}
 	return list

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"twill/bench/report"
@@ -19,19 +21,28 @@ const (
 	// cleanLoss is the share that may be lost.
 	cleanLoss = 0.001
 
-	// slowest and fastest bound the rates tried, in datagrams a second. No
-	// iperf3 on this path sends more than the fastest.
+	// slowest is the first rate tried, in datagrams a second. The next is twice
+	// the one before, until one fails, or fastest is reached.
 	slowest, fastest = 8e3, 600e3
 
-	// cleanSteps halve the range on a logarithmic scale: 7 leave 3 %.
-	cleanSteps = 7
+	// cleanSteps halve that last factor of two on a logarithmic scale: 4 leave
+	// 4 %.
+	cleanSteps = 4
+
+	// senderLimit is the share of the wanted rate that the sender must reach:
+	// below, it cannot go faster.
+	senderLimit = 0.9
 
 	// cleanTries is how often a rate may fail: a machine that does something
 	// else for a moment loses datagrams at any rate.
 	cleanTries = 2
 
 	// cleanTime is how long a rate is tried.
-	cleanTime = 400 * time.Millisecond
+	cleanTime = 300 * time.Millisecond
+
+	// cleanWindow is the socket buffer in bytes, where the machine allows it:
+	// the path shall lose, not a receiver that waits for its processor.
+	cleanWindow = 4 << 20
 
 	// pacing is iperf3's interval between bursts, in µs. Its default of 1000
 	// makes bursts of a millisecond's datagrams, which no socket buffer holds.
@@ -51,27 +62,52 @@ func (c clean) Metrics() []report.Metric {
 
 // Measure returns 0 if even the slowest rate loses more.
 func (c clean) Measure(ctx context.Context, p Path) (report.Values, error) {
-	best, err := highest(func(rate float64) (float64, bool, error) { return c.try(ctx, p, rate) })
+	best, err := highest(func(rate float64) (reached float64, good bool, err error) { return c.try(ctx, p, rate) })
 	if err != nil {
 		return nil, err
 	}
 	return report.Values{c.key(): best / 1e3}, nil
 }
 
-// highest seeks the highest rate that try calls good, by bisection. try returns
-// also the rate that the sender really reached, and that is what counts.
-func highest(try func(rate float64) (reached float64, good bool, err error)) (best float64, err error) {
-	low, high := slowest, fastest
+// tryRate sends at a rate. It returns the rate at which datagrams arrived, which
+// is lower if the sender is not fast enough, and whether hardly any was lost.
+type tryRate func(rate float64) (reached float64, good bool, err error)
+
+// highest seeks the highest rate that is good.
+func highest(try tryRate) (best float64, err error) {
+	low, high := 0.0, slowest
+	for high < fastest {
+		reached, good, err := try(high)
+		if err != nil {
+			return 0, err
+		}
+		if !good {
+			break
+		}
+		best = max(best, reached)
+		if reached < high*senderLimit {
+			return best, nil
+		}
+		low, high = high, 2*high
+	}
+	if low == 0 {
+		return 0, nil
+	}
+	return bisect(try, low, high, best)
+}
+
+// bisect seeks between a rate that is good and one that is not.
+func bisect(try tryRate, low, high, best float64) (float64, error) {
 	for range cleanSteps {
 		rate := math.Sqrt(low * high)
 		reached, good, err := try(rate)
 		switch {
 		case err != nil:
 			return 0, err
-		case !good:
-			high = rate
-		default:
+		case good:
 			low, best = rate, max(best, reached)
+		default:
+			high = rate
 		}
 	}
 	return best, nil
@@ -84,6 +120,7 @@ func (c clean) try(ctx context.Context, p Path, rate float64) (reached float64, 
 		r, err := runBulk(ctx, p, cleanTime,
 			"--udp", "--length", strconv.Itoa(c.size),
 			"--bitrate", strconv.FormatFloat(rate*float64(c.size)*8, 'f', 0, 64),
+			"--window", strconv.Itoa(socketBuffer(cleanWindow)),
 			"--pacing-timer", strconv.Itoa(pacing),
 			"--blockcount", strconv.FormatFloat(count, 'f', 0, 64))
 		if err != nil {
@@ -95,4 +132,19 @@ func (c clean) try(ctx context.Context, p Path, rate float64) (reached float64, 
 		}
 	}
 	return 0, false, nil
+}
+
+// socketBuffer is the largest socket buffer up to wanted bytes that an ordinary
+// program may have, in both directions.
+func socketBuffer(wanted int) int {
+	const kernelDefault = 212992
+	for _, limit := range []string{"rmem_max", "wmem_max"} {
+		text, err := os.ReadFile("/proc/sys/net/core/" + limit)
+		n, parseErr := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil || parseErr != nil {
+			n = kernelDefault // hidden in some containers
+		}
+		wanted = min(wanted, n)
+	}
+	return wanted
 }

@@ -45,7 +45,6 @@ type iperfSum struct {
 	Seconds     float64 `json:"seconds"`
 	Bytes       float64 `json:"bytes"`
 	Packets     float64 `json:"packets"`
-	Lost        float64 `json:"lost_packets"`
 	Retransmits float64 `json:"retransmits"`
 }
 

@@ -23,6 +23,17 @@ const (
 	Neither Direction = ""
 )
 
+// arrow points where good values are.
+func (d Direction) arrow() string {
+	switch d {
+	case Higher:
+		return "↑"
+	case Lower:
+		return "↓"
+	}
+	return ""
+}
+
 // Topic groups metrics.
 type Topic string
 

@@ -27,7 +27,7 @@ type Result struct {
 	Metrics    []Metric      `json:"metrics"`
 	Links      []string      `json:"links"`
 	Cells      []*Cell       `json:"results"`
-	Lookups    []TableTiming `json:"tables,omitempty"`
+	Tables     []TableTiming `json:"tables,omitempty"`
 }
 
 // Options are the choices that the values depend on.
@@ -55,11 +55,12 @@ type Cell struct {
 	Failures []string `json:"failures,omitempty"`
 }
 
-// TableTiming is what a table of so many peers costs.
+// TableTiming is what a table of so many peers costs: one lookup in it, and one
+// change, which makes a whole new table.
 type TableTiming struct {
-	Peers      int     `json:"peers"`
-	LookupNs   float64 `json:"lookup_ns"`       // one lookup
-	NewTableMs float64 `json:"table_change_ms"` // one change: a whole new table
+	Peers    int     `json:"peers"`
+	LookupNs float64 `json:"lookup_ns"`
+	ChangeMs float64 `json:"change_ms"`
 }
 
 // Add adds a round's values.

@@ -49,7 +49,7 @@ func (r *Result) writeTopic(w io.Writer, link string, t Topic) {
 	table := newTable(w)
 	header := []string{""}
 	for _, m := range metrics {
-		header = append(header, fmt.Sprintf("%s, %s", m.Label, m.Unit))
+		header = append(header, strings.TrimSpace(fmt.Sprintf("%s, %s %s", m.Label, m.Unit, m.Better.arrow())))
 	}
 	row(table, header)
 	for _, c := range r.measured(link) {
@@ -107,14 +107,14 @@ func (r *Result) writeRatios(w io.Writer, link string) {
 }
 
 func (r *Result) writeTimings(w io.Writer) {
-	if len(r.Lookups) == 0 {
+	if len(r.Tables) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\nTable of peers\n")
 	table := newTable(w)
 	row(table, []string{"peers", "lookup, ns", "change, ms"})
-	for _, l := range r.Lookups {
-		row(table, []string{fmt.Sprint(l.Peers), Round(l.LookupNs), Round(l.NewTableMs)})
+	for _, l := range r.Tables {
+		row(table, []string{fmt.Sprint(l.Peers), Round(l.LookupNs), Round(l.ChangeMs)})
 	}
 	table.Flush()
 }
