@@ -52,7 +52,7 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 // inNamespaceOf runs f on a thread of its own in the namespace of the caller.
 func inNamespaceOf(t *testing.T, f func() error) (result chan error) {
 	t.Helper()
-	ns, err := netns.Get()
+	ns, err := currentNamespace()
 	noError(t, err)
 	result = make(chan error, 1)
 	go func() {

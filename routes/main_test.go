@@ -11,60 +11,31 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"twill/internal/lab"
 )
 
-// insideVar tells the test binary that it runs in namespaces of its own.
-const insideVar = "TWILL_ROUTES_TEST_INSIDE"
+// TestMain runs the tests in namespaces of their own, so that nothing can touch
+// the host's. The private /run is where the legacy iptables keeps its lock.
+func TestMain(m *testing.M) { lab.Main(equipped{m}) }
 
-// TestMain runs the tests in a new network and mount namespace, and a new
-// user namespace if need be, so that nothing can touch the host's.
-func TestMain(m *testing.M) {
-	if os.Getenv(insideVar) == "" {
-		os.Exit(runInside())
-	}
-	if err := prepareInside(); err != nil {
+// equipped checks for what the tests cannot do without before it runs them.
+type equipped struct{ *testing.M }
+
+func (e equipped) Run() int {
+	if err := checkEquipment(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
-// runInside executes this test binary once more and returns its exit code.
-func runInside() int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), insideVar+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return exit.ExitCode()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "new namespaces for the tests (run as root, or allow unprivileged user namespaces):", err)
 		return 1
 	}
-	return 0
+	return e.M.Run()
 }
 
-// prepareInside gives the legacy iptables a place for its lock, and checks
-// for what the tests cannot do without.
-func prepareInside() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
-		return fmt.Errorf("mount a private /run: %w", err)
-	}
+func checkEquipment() error {
 	for _, program := range []string{"iptables", "iptables-nft", "iptables-legacy", "iptables-save"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("the tests need %s: apt-get install iptables (and /usr/sbin in PATH)", program)
@@ -73,11 +44,7 @@ func prepareInside() error {
 	if _, err := exec.LookPath("ip"); err != nil {
 		return errors.New("the tests need ip: apt-get install iproute2")
 	}
-	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("the tests need TUN devices (modprobe tun; chmod 666 /dev/net/tun for users other than root): %w", err)
-	}
-	return tun.Close()
+	return lab.CheckTUN()
 }
 
 // newNamespace moves the calling test into a network namespace of its own.
@@ -96,6 +63,12 @@ func newNamespace(t *testing.T) {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// currentNamespace is netns.Get without process ids: /proc is not of our PID
+// namespace.
+func currentNamespace() (netns.NsHandle, error) {
+	return netns.GetFromPath("/proc/thread-self/ns/net")
 }
 
 // addBridge makes an interface that is up and has the given addresses. A

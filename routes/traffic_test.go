@@ -76,7 +76,11 @@ func addPeer(t *testing.T, device, addr, peerAddr string) *net.UDPConn {
 	var conn *net.UDPConn
 	go func() {
 		runtime.LockOSThread() // and never unlocked
-		ns, err := netns.New()
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		var ns netns.NsHandle
+		if err == nil {
+			ns, err = currentNamespace()
+		}
 		made <- result{ns, err}
 		<-connected
 		if err == nil {
