@@ -112,6 +112,16 @@ func TestPick(t *testing.T) {
 	}
 }
 
+func TestQuickYieldsToFlags(t *testing.T) {
+	o, err := parseOptions([]string{"--quick", "--workloads", "rtt"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.rounds != 1 || !slices.Equal(names(o.workloads), []string{"rtt"}) {
+		t.Errorf("got %d rounds of %v, want 1 of rtt", o.rounds, names(o.workloads))
+	}
+}
+
 func TestBadOptions(t *testing.T) {
 	for _, args := range [][]string{
 		{"--rounds", "0"}, {"--seconds", "61"}, {"--links", "wifi"}, {"--workloads", "x"}, {"surplus"},

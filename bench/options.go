@@ -63,7 +63,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&links, "links", linkVeth+","+linkSegmenting, "comma-separated `kinds` of underlay link: veth (as it is), segmenting (as a plain network card)")
 	flags.StringVar(&o.load.Congestion, "congestion", defaultCongestion, "TCP congestion `control` of bulk flows")
 	flags.BoolVar(&o.tables, "tables", true, "time also lookup and change of tables up to 100,000 peers")
-	flags.BoolVar(&quick, "quick", false, "one round of a few workloads: --rounds 1 --workloads "+quickWorkloads)
+	flags.BoolVar(&quick, "quick", false, "other defaults: --rounds 1 --workloads "+quickWorkloads)
 	flags.StringVar(&peers.Twill, "twill", "", "`path` of a twill program (default: build the one here)")
 	flags.StringVar(&peers.Flanneld, "flanneld", "", "`path` of a flanneld program, to measure its udp backend")
 	flags.StringVar(&peers.WireguardGo, "wireguard-go", "", "`path` of a wireguard-go program (default: the one installed)")
@@ -73,14 +73,41 @@ func parseOptions(args []string) (options, error) {
 		return options{}, err
 	}
 	if quick {
-		o.rounds, workloads = 1, quickWorkloads
+		preset(flags, map[string]string{"rounds": "1", "workloads": quickWorkloads})
 	}
+	err := absolute(&peers.Twill, &peers.Flanneld, &peers.WireguardGo)
 	o.twill = peers.Twill
-	err := o.choose(flags.Args(), peers, links, contenders, workloads)
+	if err == nil {
+		err = o.choose(flags.Args(), peers, links, contenders, workloads)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 	}
 	return o, err
+}
+
+// preset sets flags that the command line has not set.
+func preset(flags *flag.FlagSet, values map[string]string) {
+	flags.Visit(func(given *flag.Flag) { delete(values, given.Name) })
+	for name, value := range values {
+		if err := flags.Set(name, value); err != nil {
+			panic(err) // impossible: the values are constants
+		}
+	}
+}
+
+// absolute makes the paths of programs valid in any directory: a lab starts them
+// in those of its hosts.
+func absolute(paths ...*string) (err error) {
+	for _, p := range paths {
+		if *p == "" {
+			continue
+		}
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // choose turns the texts into what they name.

@@ -14,7 +14,7 @@ import (
 const (
 	chartWidth  = 960
 	margin      = 16
-	headHeight  = 62 // title and subtitle
+	headHeight  = 78 // title and two lines about all of it
 	nameWidth   = 104
 	panelGap    = 14
 	linkHeight  = 30 // the name of the link
@@ -34,9 +34,10 @@ var chartTemplate = template.Must(template.New("chart").Parse(chartText))
 // chart is a topic as the template draws it: rows of panels, one row for each
 // link, one panel for each metric.
 type chart struct {
-	Title, Subtitle string
-	Width, Height   int
-	Links           []chartLink
+	Title         string
+	Where, How    string // measured where, and how to read it
+	Width, Height int
+	Links         []chartLink
 }
 
 type chartLink struct {
@@ -91,9 +92,12 @@ func (r *Result) SaveCharts(dir string) error {
 
 // chart lays out a topic.
 func (r *Result) chart(t Topic) chart {
-	c := chart{Title: t.Title(), Width: chartWidth}
-	c.Subtitle = fmt.Sprintf("Two hosts and all programs on one machine of %d cores (%s, kernel %s). Bar: median of %d rounds; line: lowest to highest. ↑ more is better, ↓ less is.",
-		r.Machine.Cores, r.Machine.CPU, r.Machine.Kernel, r.Options.Rounds)
+	c := chart{
+		Title: t.Title(),
+		Where: fmt.Sprintf("Two hosts and all programs on one machine: %s, %d cores, kernel %s.", r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel),
+		How:   fmt.Sprintf("Bar: median of %d rounds; line: lowest to highest. ↑ more is better, ↓ less is better.", r.Options.Rounds),
+		Width: chartWidth,
+	}
 	y := headHeight
 	for _, link := range r.Links {
 		l := r.chartLink(link, t, y)

@@ -120,9 +120,10 @@ func (r *Result) writeTimings(w io.Writer) {
 }
 
 func (r *Result) writeFailures(w io.Writer) {
+	fmt.Fprintln(w)
 	for _, c := range r.Cells {
 		for _, f := range c.Failures {
-			fmt.Fprintf(w, "\nfailed: %s on %s: %s\n", c.Contender, c.Link, f)
+			fmt.Fprintf(w, "failed: %s on %s: %s\n", c.Contender, c.Link, f)
 		}
 	}
 }
