@@ -1,9 +1,12 @@
 package tunnel
 
 const (
-	// burstSize is how many packets one wake-up moves at most. It bounds how long a packet waits for the burst it is in,
-	// and is the number of segments that UDP_SEGMENT takes (UDP_MAX_SEGMENTS before Linux 6.9).
-	burstSize = 64
+	// burstSize is how many packets one wake-up moves at most, a super-packet being one. It bounds how long a packet
+	// waits for the burst it is in.
+	burstSize = maxSegments
+	// maxSegments is how many packets go into one send with UDP_SEGMENT or one write of a UDP super-packet. The kernel's
+	// limit, UDP_MAX_SEGMENTS, was 64 before Linux 6.9, and before 5.16 the UDP header took part of the last.
+	maxSegments = 63
 	// maxPacket is the largest IP packet, the limit of the total length field.
 	maxPacket = 65535
 	// bufferStride keeps the headers of a burst out of one another's way: at a stride of 64 KB all would fall into the

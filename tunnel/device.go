@@ -15,6 +15,9 @@ type Packet struct {
 	// Peer is the host that an outbound packet goes to, or an inbound packet comes from (nil if SpoofOff let it in
 	// from an unknown host).
 	Peer *Peer
+	// Offload is what the kernel left undone of a packet that it handed over: its checksum, to cut it into segments.
+	// Zero where the packet is complete, as it is everywhere but between Queue.Read and the split.
+	Offload vnetHeader
 }
 
 // Len returns the length of the packet.
@@ -44,6 +47,8 @@ type Device interface {
 	// Queues returns the queues that were opened. The kernel keeps the packets of a flow on one queue: the one that
 	// packets of the flow's other direction were last written to.
 	Queues() []Queue
+	// Modes says which offloads the device uses, none in the plain mode.
+	Modes() []Mode
 	// Close ends reads and writes with an error.
 	Close() error
 }
@@ -54,9 +59,10 @@ type Queue interface {
 	// the next Read; the caller may change them. After the deadline the error is os.ErrDeadlineExceeded, when the
 	// device was deleted it is unix.EBADFD.
 	Read() ([]Packet, error)
-	// Write hands packets, each in one piece, to the kernel, and returns how many it took. Either that is at least
-	// one, or the error says why the first was refused; the caller goes on with the others. It does not wait.
-	Write(packets []Packet) (int, error)
+	// Write hands packets, each in one piece, to the kernel. It returns the fate of the first n of them, n at least 1:
+	// the kernel took them, or refused them for the reason that the error gives. The caller goes on with the others.
+	// Write does not wait.
+	Write(packets []Packet) (n int, err error)
 	// Inject is Write for one packet that the tunnel itself has made.
 	Inject(packet []byte) error
 	// SetDeadline ends reads and writes, waiting and to come, at t.
@@ -68,12 +74,14 @@ type Conn interface {
 	// Receive waits for a datagram, then takes what else is there without waiting. The datagrams are the Conn's and
 	// valid until the next Receive. After the deadline the error is, or wraps, os.ErrDeadlineExceeded.
 	Receive() ([]Datagram, error)
-	// Send sends each packet as one datagram to its peer's endpoint, and returns how many the kernel took. Either that
-	// is at least one, or the error says why the first was refused; the caller goes on with the others. It waits for
-	// room in the socket's send buffer until the deadline.
-	Send(packets []Packet) (int, error)
+	// Send sends each packet as one datagram to its peer's endpoint. It returns the fate of the first n of them, n at
+	// least 1: the kernel took them, or refused them for the reason that the error gives. The caller goes on with the
+	// others. Send waits for room in the socket's send buffer until the deadline.
+	Send(packets []Packet) (n int, err error)
 	// LocalAddr returns the address that the socket is bound to.
 	LocalAddr() netip.AddrPort
+	// Modes says which offloads the socket uses. They are those of its whole group.
+	Modes() []Mode
 	// SetDeadline ends Receive and Send, waiting and to come, at t.
 	SetDeadline(t time.Time) error
 	// Close ends Receive and Send with an error.

@@ -23,6 +23,7 @@ const (
 
 	// Outbound.
 
+	DropBadOffload      // the kernel's virtio_net_hdr contradicts the packet
 	DropMulticast       // destination is multicast or broadcast
 	DropOwnSubnet       // destination is in our own subnet: a routing loop
 	DropNoPeer          // no peer holds the destination
@@ -50,6 +51,7 @@ var dropReasonNames = [numDropReasons]string{
 	DropNoTable:         "no-table",
 	DropBadHeader:       "bad-header",
 	DropIPv6:            "ipv6",
+	DropBadOffload:      "bad-offload",
 	DropMulticast:       "multicast",
 	DropOwnSubnet:       "own-subnet",
 	DropNoPeer:          "no-peer",

@@ -130,12 +130,13 @@ func checkCounted(t *testing.T, peer *Peer, want bool) {
 
 var outboundReasons, inboundReasons = map[DropReason]bool{}, map[DropReason]bool{}
 
-// Runs after the two tests above, as it stands below them.
+// Runs after the two tests above, as it stands below them; TestBadOffload is elsewhere.
 func TestEveryDropReasonIsTested(t *testing.T) {
 	if len(outboundReasons) == 0 || len(inboundReasons) == 0 {
 		TestOutboundDrops(t)
 		TestInboundDrops(t)
 	}
+	TestBadOffload(t)
 	for reason := range DropReasons() {
 		if !outboundReasons[reason] && !inboundReasons[reason] {
 			t.Errorf("no test drops a packet as %v", reason)

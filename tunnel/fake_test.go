@@ -15,6 +15,7 @@ type fakeDevice struct{ queues []Queue }
 
 func (d *fakeDevice) Name() string    { return "fake0" }
 func (d *fakeDevice) Queues() []Queue { return d.queues }
+func (d *fakeDevice) Modes() []Mode   { return nil }
 func (d *fakeDevice) Close() error    { return nil }
 
 // deadline is the part of a fake that ends it: by a deadline in the past, or with an error.
@@ -71,7 +72,10 @@ func (q *fakeQueue) Read() ([]Packet, error) {
 func (q *fakeQueue) Write(packets []Packet) (int, error) {
 	for i := range packets {
 		if err := q.Inject(packets[i].Head); err != nil {
-			return i, err
+			if i == 0 {
+				return 1, err
+			}
+			return i, nil
 		}
 	}
 	return len(packets), nil
@@ -121,7 +125,10 @@ func (c *fakeConn) Send(packets []Packet) (int, error) {
 	for i := range packets {
 		if c.refuse != nil {
 			if err := c.refuse(&packets[i]); err != nil {
-				return i, err
+				if i == 0 {
+					return 1, err
+				}
+				return i, nil
 			}
 		}
 		if c.out != nil {
@@ -132,4 +139,5 @@ func (c *fakeConn) Send(packets []Packet) (int, error) {
 }
 
 func (c *fakeConn) LocalAddr() netip.AddrPort { return netip.MustParseAddrPort("198.18.0.1:8285") }
+func (c *fakeConn) Modes() []Mode             { return nil }
 func (c *fakeConn) Close() error              { return nil }

@@ -64,26 +64,6 @@ func decrementTTL(head []byte) bool {
 	head[offTTL]--
 	after := binary.BigEndian.Uint16(head[offTTL:])
 	sum := uint32(^binary.BigEndian.Uint16(head[offChecksum:])) + uint32(^before) + uint32(after)
-	binary.BigEndian.PutUint16(head[offChecksum:], foldComplement(sum))
+	binary.BigEndian.PutUint16(head[offChecksum:], ^fold(sum))
 	return true
-}
-
-// checksum returns the Internet checksum of b, RFC 1071.
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for len(b) >= 2 {
-		sum += uint32(binary.BigEndian.Uint16(b))
-		b = b[2:]
-	}
-	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
-	}
-	return foldComplement(sum)
-}
-
-// foldComplement folds the carries of a sum of 16-bit words back into it and returns the complement.
-func foldComplement(sum uint32) uint16 {
-	sum = sum&0xffff + sum>>16
-	sum = sum&0xffff + sum>>16
-	return ^uint16(sum)
 }

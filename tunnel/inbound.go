@@ -54,7 +54,7 @@ func (i *inbound) accept(datagrams []Datagram) []Packet {
 	for d := range datagrams {
 		packet, reason := i.check(table, &datagrams[d])
 		if reason != kept {
-			i.drop(packet.Peer, reason)
+			i.drop(packet.Peer, reason, 1)
 			continue
 		}
 		i.packets = append(i.packets, packet)
@@ -107,32 +107,30 @@ func (i *inbound) sender(table *Table, head []byte, d *Datagram) (*Peer, DropRea
 	return peer, kept
 }
 
-// write hands packets to the TUN device. A packet that the kernel refuses is dropped alone. The error is for the end of the
+// write hands packets to the TUN device. Packets that the kernel refuses are dropped alone. The error is for the end of the
 // device, not for packets.
 func (i *inbound) write(packets []Packet) error {
 	for len(packets) > 0 {
 		n, err := i.queue.Write(packets)
-		i.written(packets[:n])
-		packets = packets[n:]
 		switch {
 		case err == nil:
+			i.written(packets[:n])
 		case errors.Is(err, unix.EBADFD):
 			return fmt.Errorf("the TUN device was deleted: %w", err)
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed):
 			return fmt.Errorf("write: %w", err)
 		default:
-			i.drop(packets[0].Peer, writeDropReason(err))
-			packets = packets[1:]
+			for p := range packets[:n] {
+				i.drop(packets[p].Peer, writeDropReason(err), 1)
+			}
 		}
+		packets = packets[n:]
 	}
 	return nil
 }
 
 // written counts packets that the kernel took.
 func (i *inbound) written(packets []Packet) {
-	if len(packets) == 0 {
-		return
-	}
 	now := i.now().UnixNano()
 	for len(packets) > 0 {
 		n, bytes := peerRun(packets)
@@ -146,10 +144,10 @@ func (i *inbound) written(packets []Packet) {
 	}
 }
 
-// drop counts a packet that was dropped, and for the peer that it came from, if that is known.
-func (i *inbound) drop(peer *Peer, reason DropReason) {
-	i.tally.drop(reason)
+// drop counts n packets that were dropped, and for the peer that they came from, if that is known.
+func (i *inbound) drop(peer *Peer, reason DropReason, n int) {
+	i.tally.drop(reason, n)
 	if peer != nil {
-		peer.drops.Add(1)
+		peer.drops.Add(uint64(n))
 	}
 }

@@ -20,13 +20,18 @@ type outbound struct {
 	icmp  *icmpErrors
 	now   func() time.Time // for the rate limit of ICMP errors
 
+	batch []Packet                           // ready to be sent
+	arena [2 * burstSize][maxHeadersLen]byte // for the headers of the segment at the same place in batch
+
 	tally    tally
 	totals   totals
 	icmpSent atomic.Uint64
 }
 
 func newOutbound(table *atomic.Pointer[Table], queue Queue, conn Conn, address netip.Addr) *outbound {
-	return &outbound{table: table, queue: queue, conn: conn, icmp: newICMPErrors(address), now: time.Now}
+	o := &outbound{table: table, queue: queue, conn: conn, icmp: newICMPErrors(address), now: time.Now}
+	o.batch = make([]Packet, 0, len(o.arena))
+	return o
 }
 
 // run moves bursts until the queue or the socket can no longer be used.
@@ -61,7 +66,7 @@ func (o *outbound) forward(packets []Packet) []Packet {
 			n++
 			continue
 		}
-		o.drop(p.Peer, reason)
+		o.drop(p.Peer, reason, p.segments())
 		switch reason {
 		case DropNoPeer:
 			o.answer(&p, icmpUnreachable, icmpNetUnreachable)
@@ -112,21 +117,65 @@ func (o *outbound) answer(p *Packet, typ, code byte) {
 	}
 }
 
-// send hands packets to the socket. A packet that the kernel refuses is dropped alone. The error is for the end of the
-// socket, not for packets.
+// send splits super-packets and hands everything to the socket. A batch for it is full when another super-packet might not fit,
+// so that each goes in one piece. The error is for the end of the socket, not for packets.
 func (o *outbound) send(packets []Packet) error {
+	for i := range packets {
+		if err := o.split(&packets[i]); err != nil {
+			return err
+		}
+		if len(o.batch) >= burstSize {
+			if err := o.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return o.flush()
+}
+
+// split puts p into the batch, in segments if it is a super-packet.
+func (o *outbound) split(p *Packet) error {
+	if !p.Offload.isSuper() {
+		if !finishChecksum(p) {
+			o.drop(p.Peer, DropBadOffload, 1)
+			return nil
+		}
+		o.batch = append(o.batch, *p)
+		return nil
+	}
+	c, ok := newCut(p)
+	if !ok {
+		o.drop(p.Peer, DropBadOffload, p.segments())
+		return nil
+	}
+	for c.more() {
+		if len(o.batch) == cap(o.batch) {
+			if err := o.flush(); err != nil {
+				return err
+			}
+		}
+		segment := c.next(o.arena[len(o.batch)][:])
+		segment.Peer = p.Peer
+		o.batch = append(o.batch, segment)
+	}
+	return nil
+}
+
+// flush sends the batch. Packets that the kernel refuses are dropped alone.
+func (o *outbound) flush() error {
+	packets := o.batch
+	o.batch = o.batch[:0]
 	for len(packets) > 0 {
 		n, err := o.conn.Send(packets)
-		o.sent(packets[:n])
-		packets = packets[n:]
 		switch {
 		case err == nil:
+			o.sent(packets[:n])
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("send: %w", err)
 		default:
-			o.drop(packets[0].Peer, sendDropReason(err))
-			packets = packets[1:]
+			o.drop(packets[0].Peer, sendDropReason(err), n)
 		}
+		packets = packets[n:]
 	}
 	return nil
 }
@@ -142,11 +191,11 @@ func (o *outbound) sent(packets []Packet) {
 	}
 }
 
-// drop counts a packet that was dropped, and for the peer that it was for, if that is known.
-func (o *outbound) drop(peer *Peer, reason DropReason) {
-	o.tally.drop(reason)
+// drop counts n packets that were dropped, and for the peer that they were for, if that is known.
+func (o *outbound) drop(peer *Peer, reason DropReason, n int) {
+	o.tally.drop(reason, n)
 	if peer != nil {
-		peer.drops.Add(1)
+		peer.drops.Add(uint64(n))
 	}
 }
 

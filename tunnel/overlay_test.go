@@ -28,6 +28,7 @@ type overlayHost struct {
 	podAddr  netip.Addr
 	subnet   netip.Prefix
 	endpoint netip.AddrPort
+	offloads Offloads
 	tunnel   *Tunnel
 	stop     context.CancelFunc
 	ended    chan error
@@ -35,11 +36,18 @@ type overlayHost struct {
 
 const overlayMTU = 1472 // that of the underlay less 28, the outer IP and UDP headers
 
-// newOverlay returns two hosts that are each other's peer, with queues queues each.
+// newOverlay returns two hosts that are each other's peer, with queues queues each and all offloads.
 func newOverlay(t *testing.T, queues int) (a, b *overlayHost) {
+	t.Helper()
+	return newMixedOverlay(t, queues, AllOffloads, AllOffloads)
+}
+
+// newMixedOverlay is newOverlay with other offloads for each host.
+func newMixedOverlay(t *testing.T, queues int, offloadsA, offloadsB Offloads) (a, b *overlayHost) {
 	t.Helper()
 	a = newOverlayHost(t, netip.MustParsePrefix("10.5.1.0/24"), netip.MustParseAddrPort("198.18.0.1:8285"))
 	b = newOverlayHost(t, netip.MustParsePrefix("10.5.2.0/24"), netip.MustParseAddrPort("198.18.0.2:8285"))
+	a.offloads, b.offloads = offloadsA, offloadsB
 	connect(t, a.namespace, "underlay", b.namespace, "underlay")
 	for _, h := range []*overlayHost{a, b} {
 		h.addAddr(t, "underlay", netip.PrefixFrom(h.endpoint.Addr(), 24))
@@ -80,10 +88,10 @@ func (h *overlayHost) run(t *testing.T, queues int) {
 	var device Device
 	var conns []Conn
 	h.do(t, func() (err error) {
-		if device, err = OpenPlain(PlainConfig{Name: "twill0", Queues: queues}); err != nil {
+		if device, err = Open(OpenConfig{Name: "twill0", Queues: queues, Offloads: h.offloads}); err != nil {
 			return err
 		}
-		if conns, err = Listen(h.endpoint, queues); err != nil {
+		if conns, err = (ListenConfig{Address: h.endpoint, Sockets: queues, Offloads: h.offloads}).Listen(); err != nil {
 			return err
 		}
 		return configureTUN(h.Handle, "twill0", h.subnet.Addr(), overlayMTU)
@@ -151,9 +159,20 @@ func connect(t *testing.T, a *namespace, nameA string, b *namespace, nameB strin
 }
 
 func TestOverlay(t *testing.T) {
-	for _, queues := range []int{1, 2} {
-		t.Run(fmt.Sprintf("%d queues", queues), func(t *testing.T) {
-			a, b := newOverlay(t, queues)
+	for _, tt := range []struct {
+		queues int
+		a, b   Offloads
+	}{
+		{1, AllOffloads, AllOffloads},
+		{2, AllOffloads, AllOffloads},
+		{1, Offloads{}, Offloads{}},
+		{2, Offloads{}, Offloads{}},
+		{1, AllOffloads, Offloads{}},
+		{1, Offloads{TSO: true}, Offloads{USO: true}},
+		{1, Offloads{UDPSegment: true}, Offloads{UDPGRO: true}},
+	} {
+		t.Run(fmt.Sprintf("%d queues, %v and %v", tt.queues, tt.a, tt.b), func(t *testing.T) {
+			a, b := newMixedOverlay(t, tt.queues, tt.a, tt.b)
 			t.Run("UDP", func(t *testing.T) { checkUDP(t, a, b) })
 			t.Run("UDP reverse", func(t *testing.T) { checkUDP(t, b, a) })
 			t.Run("ICMP errors", func(t *testing.T) { checkICMP(t, a, b) })

@@ -1,12 +1,14 @@
 package tunnel
 
 import (
-	"net"
+	"encoding/binary"
 	"net/netip"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/cpu"
+	"golang.org/x/sys/unix"
 )
 
 // A Peer is one remote host: the subnet of its pods and where its tunnel listens. It keeps its counters through every
@@ -14,7 +16,7 @@ import (
 type Peer struct {
 	subnet   netip.Prefix
 	endpoint netip.AddrPort
-	addr     *net.UDPAddr // endpoint, as the socket takes it without allocating
+	sockaddr unix.RawSockaddrInet4 // endpoint, as the kernel takes it
 
 	// The two directions are counted by different goroutines, on cache lines of their own.
 	_        cpu.CacheLinePad
@@ -49,11 +51,11 @@ type PeerStats struct {
 // NewPeer returns the peer that holds subnet and listens at endpoint, both IPv4.
 func NewPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
 	endpoint = netip.AddrPortFrom(endpoint.Addr().Unmap(), endpoint.Port())
-	return &Peer{
-		subnet:   subnet.Masked(),
-		endpoint: endpoint,
-		addr:     net.UDPAddrFromAddrPort(endpoint),
-	}
+	p := &Peer{subnet: subnet.Masked(), endpoint: endpoint}
+	p.sockaddr.Family = unix.AF_INET
+	p.sockaddr.Addr = endpoint.Addr().As4()
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&p.sockaddr.Port))[:], endpoint.Port())
+	return p
 }
 
 // Subnet returns the subnet whose packets go to the peer.

@@ -34,7 +34,12 @@ func OpenPlain(config PlainConfig) (Device, error) {
 	if err := checkFree(config.Name); err != nil {
 		return nil, fmt.Errorf("open TUN device %s: %w", config.Name, err)
 	}
-	d := &plainDevice{name: config.Name}
+	return openPlain(config, newModeSwitch(nameTSO, false, nil), newModeSwitch(nameUSO, false, nil))
+}
+
+// openPlain opens a device that is free. The switches say why it does not use the offloads.
+func openPlain(config PlainConfig, tso, uso *modeSwitch) (Device, error) {
+	d := &plainDevice{name: config.Name, tso: tso, uso: uso}
 	for i := range config.Queues {
 		q, err := openPlainQueue(config.Name)
 		if err != nil {
@@ -62,12 +67,14 @@ func (c PlainConfig) validate() error {
 
 // plainDevice is a Device in the plain mode.
 type plainDevice struct {
-	name   string
-	queues []Queue
+	name     string
+	queues   []Queue
+	tso, uso *modeSwitch // always off; they say why
 }
 
 func (d *plainDevice) Name() string    { return d.name }
 func (d *plainDevice) Queues() []Queue { return d.queues }
+func (d *plainDevice) Modes() []Mode   { return []Mode{d.tso.mode(), d.uso.mode()} }
 
 func (d *plainDevice) Close() error {
 	var errs []error
@@ -120,22 +127,24 @@ func openWater(name string) (*os.File, error) {
 		ifce.Close()
 		return nil, fmt.Errorf("water returned a %T: want an *os.File", ifce.ReadWriteCloser)
 	}
-	if err := setCloseOnExec(file); err != nil {
+	raw, err := file.SyscallConn()
+	if err == nil {
+		err = control(raw, setPlain)
+	}
+	if err != nil {
 		file.Close()
-		return nil, fmt.Errorf("set close-on-exec: %w", err)
+		return nil, err
 	}
 	return file, nil
 }
 
-func setCloseOnExec(file *os.File) error {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return err
+// setPlain does what water leaves out. A device that was there already may have been used with offloads: without taking them
+// back the kernel would go on handing over super-packets, now without the header that says so.
+func setPlain(fd int) error {
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		return fmt.Errorf("set close-on-exec: %w", err)
 	}
-	return control(raw, func(fd int) error {
-		_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
-		return err
-	})
+	return setOffload(fd, 0)
 }
 
 // explainOpen adds to an error of water what to do about it. An error of /dev/net/tun itself is a bare errno from open(2),
@@ -197,17 +206,21 @@ func (r *plainReader) init(raw syscall.RawConn) {
 
 func (r *plainReader) read() ([]Packet, error) {
 	r.n, r.err = 0, nil
-	err := r.raw.Read(r.drain)
-	switch {
-	case err == nil:
-		return r.packets[:r.n], r.err
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed):
+	if err := readTUN(r.raw, r.drain); err != nil {
 		return nil, err
-	default:
-		// Go's poller gives up a descriptor for which epoll reports an error alone. For a TUN device that means that it
-		// was deleted; a read that comes to the kernel afterwards gets EBADFD.
-		return nil, unix.EBADFD
 	}
+	return r.packets[:r.n], r.err
+}
+
+// readTUN is raw.Read for a TUN device.
+func readTUN(raw syscall.RawConn, drain func(fd uintptr) bool) error {
+	err := raw.Read(drain)
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	// Go's poller gives up a descriptor for which epoll reports an error alone. For a TUN device that means that it was
+	// deleted; a read that comes to the kernel afterwards gets EBADFD.
+	return unix.EBADFD
 }
 
 // drainQueue reads until the queue or the room for a burst is exhausted. It returns false to be called again when there is
@@ -251,10 +264,13 @@ func (w *plainWriter) write(packets []Packet) (int, error) {
 	w.packets, w.n, w.err = packets, 0, nil
 	err := w.raw.Write(w.writeTo)
 	w.packets = nil
-	if err != nil {
-		return 0, err
+	switch {
+	case err != nil:
+		return 1, err
+	case w.n == 0:
+		return 1, w.err
 	}
-	return w.n, w.err
+	return w.n, nil // an error after some packets is met again at the next call
 }
 
 // writeAll writes packet by packet up to one that the kernel refuses. It never asks to be called again: a TUN device has no

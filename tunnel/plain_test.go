@@ -16,10 +16,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// eachMode runs a test with the plain and with the offload device.
+func eachMode(t *testing.T, test func(t *testing.T, offloads Offloads)) {
+	for _, offloads := range []Offloads{{}, AllOffloads} {
+		t.Run("offload="+offloads.String(), func(t *testing.T) { test(t, offloads) })
+	}
+}
+
 // openTUN opens a TUN device that the test's end deletes.
-func openTUN(t *testing.T, name string, queues int) Device {
+func openTUN(t *testing.T, name string, queues int, offloads Offloads) Device {
 	t.Helper()
-	d, err := OpenPlain(PlainConfig{Name: name, Queues: queues})
+	d, err := Open(OpenConfig{Name: name, Queues: queues, Offloads: offloads})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,8 +95,10 @@ func readIPv4(t *testing.T, q Queue, n int) [][]byte {
 	return all
 }
 
-func TestPlainQueue(t *testing.T) {
-	d := openTUN(t, "tw-plain", 1)
+func TestQueue(t *testing.T) { eachMode(t, checkQueue) }
+
+func checkQueue(t *testing.T, offloads Offloads) {
+	d := openTUN(t, "tw-plain", 1, offloads)
 	setUp(t, "tw-plain")
 	q := d.Queues()[0]
 	q.SetDeadline(time.Now().Add(10 * time.Second))
@@ -140,26 +149,29 @@ func TestPlainQueue(t *testing.T) {
 }
 
 // The kernel refuses nonsense; the packets around it are taken.
-func TestPlainWriteRefused(t *testing.T) {
-	d := openTUN(t, "tw-refused", 1)
+func TestQueueWriteRefused(t *testing.T) { eachMode(t, checkQueueWriteRefused) }
+
+func checkQueueWriteRefused(t *testing.T, offloads Offloads) {
+	d := openTUN(t, "tw-refused", 1, offloads)
 	setUp(t, "tw-refused")
 	q := d.Queues()[0]
 	good := Packet{Head: udpPacket(nearPod, ownAddr, 0)}
 	burst := []Packet{good, {Head: []byte{0x10, 0, 0}}, good}
-	if n, err := q.Write(burst); n != 1 || err != unix.EINVAL {
-		t.Errorf("wrote %d packets, %v; want 1 and %v", n, err, unix.EINVAL)
-	}
-	if n, err := q.Write(burst[2:]); n != 1 || err != nil {
-		t.Errorf("wrote %d packets, %v; want 1", n, err)
+	for i, want := range []error{nil, unix.EINVAL, nil} {
+		if n, err := q.Write(burst[i:]); n != 1 || err != want {
+			t.Errorf("packet %d: %d packets, %v; want 1, %v", i, n, err, want)
+		}
 	}
 }
 
-func TestPlainDeviceDown(t *testing.T) {
-	d := openTUN(t, "tw-down", 1)
+func TestDeviceDown(t *testing.T) { eachMode(t, checkDeviceDown) }
+
+func checkDeviceDown(t *testing.T, offloads Offloads) {
+	d := openTUN(t, "tw-down", 1, offloads)
 	q := d.Queues()[0]
 	n, err := q.Write([]Packet{{Head: udpPacket(nearPod, ownAddr, 0)}})
-	if n != 0 || writeDropReason(err) != DropDeviceDown {
-		t.Errorf("wrote %d packets, %v; want 0 and an error for %v", n, err, DropDeviceDown)
+	if n != 1 || writeDropReason(err) != DropDeviceDown {
+		t.Errorf("%d packets: %v; want 1 and an error for %v", n, err, DropDeviceDown)
 	}
 	// A reader survives that the device goes down and up.
 	setUp(t, "tw-down")
@@ -199,8 +211,10 @@ func TestPlainDeviceDown(t *testing.T) {
 	}
 }
 
-func TestPlainDeviceDeleted(t *testing.T) {
-	d := openTUN(t, "tw-deleted", 2)
+func TestDeviceDeleted(t *testing.T) { eachMode(t, checkDeviceDeleted) }
+
+func checkDeviceDeleted(t *testing.T, offloads Offloads) {
+	d := openTUN(t, "tw-deleted", 2, offloads)
 	setUp(t, "tw-deleted")
 	q := d.Queues()[1]
 	q.SetDeadline(time.Now().Add(10 * time.Second))
@@ -223,8 +237,8 @@ func TestPlainDeviceDeleted(t *testing.T) {
 			t.Fatalf("Read returned %v, want %v", err, unix.EBADFD)
 		}
 	}
-	if n, err := q.Write([]Packet{{Head: udpPacket(nearPod, ownAddr, 0)}}); n != 0 || err != unix.EBADFD {
-		t.Errorf("wrote %d packets, %v; want 0 and %v", n, err, unix.EBADFD)
+	if n, err := q.Write([]Packet{{Head: udpPacket(nearPod, ownAddr, 0)}}); n != 1 || err != unix.EBADFD {
+		t.Errorf("%d packets: %v; want 1 and %v", n, err, unix.EBADFD)
 	}
 }
 
@@ -233,10 +247,16 @@ func TestPlainDeviceIsPersistent(t *testing.T) {
 	const name = "tw-persistent"
 	t.Cleanup(func() { deleteLink(t, name) })
 	index := 0
-	for _, queues := range []int{1, 4, 2} {
-		d, err := OpenPlain(PlainConfig{Name: name, Queues: queues})
+	for i, queues := range []int{1, 4, 2, 3} {
+		offloads := Offloads{TSO: i%2 == 1, USO: i%2 == 1}
+		d, err := Open(OpenConfig{Name: name, Queues: queues, Offloads: offloads})
 		if err != nil {
 			t.Fatalf("open with %d queues: %v", queues, err)
+		}
+		for _, mode := range d.Modes() {
+			if mode.On != offloads.TSO {
+				t.Errorf("opened with %v: mode %+v", offloads, mode)
+			}
 		}
 		link, err := netlink.LinkByName(name)
 		if err != nil {
@@ -253,7 +273,7 @@ func TestPlainDeviceIsPersistent(t *testing.T) {
 	}
 }
 
-func TestOpenPlainErrors(t *testing.T) {
+func TestOpenErrors(t *testing.T) {
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "tw-bridge"}}
 	single := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tw-single"}, Mode: netlink.TUNTAP_MODE_TUN, Flags: netlink.TUNTAP_NO_PI}
 	tap := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tw-tap"}, Mode: netlink.TUNTAP_MODE_TAP, Flags: netlink.TUNTAP_MULTI_QUEUE_DEFAULTS}
@@ -263,7 +283,7 @@ func TestOpenPlainErrors(t *testing.T) {
 		}
 		t.Cleanup(func() { deleteLink(t, link.Attrs().Name) })
 	}
-	openTUN(t, "tw-held", 2)
+	openTUN(t, "tw-held", 2, AllOffloads)
 
 	for _, tt := range []struct {
 		name   string
@@ -285,9 +305,12 @@ func TestOpenPlainErrors(t *testing.T) {
 		{"single queue", "tw-single", 1, "not a multi-queue TUN device"},
 		{"held", "tw-held", 1, "another process holds the device (2 queues)"},
 	} {
-		d, err := OpenPlain(PlainConfig{Name: tt.device, Queues: tt.queues})
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: got %v, %v; want an error with %q", tt.name, d, err, tt.want)
+		_, plain := OpenPlain(PlainConfig{Name: tt.device, Queues: tt.queues})
+		_, offload := Open(OpenConfig{Name: tt.device, Queues: tt.queues, Offloads: AllOffloads})
+		for _, err := range []error{plain, offload} {
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: got %v; want an error with %q", tt.name, err, tt.want)
+			}
 		}
 	}
 }
@@ -316,9 +339,11 @@ func TestExplainOpen(t *testing.T) {
 }
 
 // A child process does not inherit the queues.
-func TestQueuesAreCloseOnExec(t *testing.T) {
-	for i, q := range openTUN(t, "tw-exec", 2).Queues() {
-		raw, err := q.(*plainQueue).file.SyscallConn()
+func TestQueuesAreCloseOnExec(t *testing.T) { eachMode(t, checkQueuesAreCloseOnExec) }
+
+func checkQueuesAreCloseOnExec(t *testing.T, offloads Offloads) {
+	for i, q := range openTUN(t, "tw-exec", 2, offloads).Queues() {
+		raw, err := queueFile(q).SyscallConn()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -333,8 +358,17 @@ func TestQueuesAreCloseOnExec(t *testing.T) {
 	}
 }
 
-func TestPlainDeadline(t *testing.T) {
-	q := openTUN(t, "tw-deadline", 1).Queues()[0]
+func queueFile(q Queue) *os.File {
+	if q, ok := q.(*plainQueue); ok {
+		return q.file
+	}
+	return q.(*offloadQueue).file
+}
+
+func TestQueueDeadline(t *testing.T) { eachMode(t, checkQueueDeadline) }
+
+func checkQueueDeadline(t *testing.T, offloads Offloads) {
+	q := openTUN(t, "tw-deadline", 1, offloads).Queues()[0]
 	for _, deadline := range []time.Time{time.Now().Add(20 * time.Millisecond), time.Unix(1, 0)} {
 		q.SetDeadline(deadline)
 		if packets, err := q.Read(); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -343,8 +377,10 @@ func TestPlainDeadline(t *testing.T) {
 	}
 }
 
-func TestPlainQueueDoesNotAllocate(t *testing.T) {
-	d := openTUN(t, "tw-alloc", 1)
+func TestQueueDoesNotAllocate(t *testing.T) { eachMode(t, checkQueueDoesNotAllocate) }
+
+func checkQueueDoesNotAllocate(t *testing.T, offloads Offloads) {
+	d := openTUN(t, "tw-alloc", 1, offloads)
 	setUp(t, "tw-alloc")
 	q := d.Queues()[0]
 	q.SetDeadline(time.Now().Add(30 * time.Second))

@@ -81,8 +81,8 @@ type tally struct {
 	dropped bool // some of Drops is not 0
 }
 
-func (t *tally) drop(reason DropReason) {
-	t.Drops[reason]++
+func (t *tally) drop(reason DropReason, n int) {
+	t.Drops[reason] += uint64(n)
 	t.dropped = true
 }
 

@@ -5,13 +5,15 @@
 //  1. Queue.Read takes a burst of packets from the TUN device.
 //  2. The header is checked, the destination looked up in the Table, the TTL decremented. What cannot go on is dropped
 //     with a reason; the sender may get an ICMP error.
-//  3. Conn.Send hands the burst to the UDP socket; the whole inner packet is the UDP payload, nothing is added to it.
+//  3. Super-packets are cut into segments and checksums finished (split.go).
+//  4. Conn.Send hands the burst to the UDP socket, many packets to one peer in one send (sender.go); the whole inner packet
+//     is the UDP payload, nothing is added to it.
 //
 // And inbound (inbound.go):
 //
-//  4. Conn.Receive takes a burst of datagrams from the UDP socket.
-//  5. Each must hold a sane packet, come from the host that holds the lease of its source, and be for our own subnet.
-//  6. Queue.Write hands the packets to the TUN device.
+//  5. Conn.Receive takes a burst of datagrams from the UDP socket (receiver.go).
+//  6. Each must hold a sane packet, come from the host that holds the lease of its source, and be for our own subnet.
+//  7. Queue.Write hands the packets to the TUN device, runs of one flow merged into super-packets (merge.go).
 //
 // Each queue of the device is paired with one socket and served by two goroutines, one for each direction. Between them
 // they share the Table, an immutable snapshot loaded once a burst, and nothing else. On these paths nothing allocates,
@@ -50,9 +52,10 @@ type Config struct {
 
 // A Tunnel moves packets between a TUN device and UDP sockets while Run runs. Its other methods may be called at any time.
 type Tunnel struct {
-	lanes []lane
-	table atomic.Pointer[Table]
-	log   *slog.Logger
+	device Device
+	lanes  []lane
+	table  atomic.Pointer[Table]
+	log    *slog.Logger
 }
 
 // A lane is one queue of the device with its socket and the two directions between them.
@@ -83,7 +86,7 @@ func New(config Config) (*Tunnel, error) {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 
-	t := &Tunnel{log: config.Log.With("device", config.Device.Name())}
+	t := &Tunnel{device: config.Device, log: config.Log.With("device", config.Device.Name())}
 	t.SetTable(NewTable(netip.Prefix{}, nil))
 	for i, queue := range queues {
 		conn := config.Conns[i]

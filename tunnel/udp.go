@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"syscall"
 	"time"
-	"unsafe"
 
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,32 +17,58 @@ import (
 // own bookkeeping. It holds what a 10 Gb/s link delivers in 3 ms, in which a busy machine gives us the CPU.
 const socketBuffer = 4 << 20
 
-// Listen opens n UDP sockets on addr, an IPv4 address of this host and a port (0: any free one). Between several the kernel
-// divides what arrives by the flow of the outer header.
+// Listen opens n UDP sockets on addr, without offloads, as ListenConfig.Listen does.
 func Listen(addr netip.AddrPort, n int) ([]Conn, error) {
-	if !addr.Addr().Is4() {
-		return nil, fmt.Errorf("listen on UDP %s: want an IPv4 address", addr)
+	return ListenConfig{Address: addr, Sockets: n}.Listen()
+}
+
+// ListenConfig says which UDP sockets to open, and how.
+type ListenConfig struct {
+	// Address is an IPv4 address of this host and a port, 0: any free one.
+	Address netip.AddrPort
+	// Sockets is their number, 1 to 256. Between several the kernel divides what arrives by the flow of the outer header.
+	Sockets int
+	// Offloads are those that may be used; only UDPSegment and UDPGRO concern the sockets.
+	Offloads Offloads
+	// Log is told when an offload is switched off while the sockets are in use; nil discards that.
+	Log *slog.Logger
+}
+
+// Listen opens the sockets.
+func (c ListenConfig) Listen() ([]Conn, error) {
+	if !c.Address.Addr().Is4() {
+		return nil, fmt.Errorf("listen on UDP %s: want an IPv4 address", c.Address)
 	}
-	if n < 1 || n > maxQueues {
-		return nil, fmt.Errorf("listen on UDP %s with %d sockets: want 1 to %d", addr, n, maxQueues)
+	if c.Sockets < 1 || c.Sockets > maxQueues {
+		return nil, fmt.Errorf("listen on UDP %s with %d sockets: want 1 to %d", c.Address, c.Sockets, maxQueues)
 	}
-	conns, err := listenGroup(addr, n)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	modes := &udpModes{
+		segment: newModeSwitch(nameUDPSegment, c.Offloads.UDPSegment, c.Log),
+		gro:     newModeSwitch(nameUDPGRO, c.Offloads.UDPGRO, c.Log),
+	}
+	conns, err := listenGroup(c.Address, c.Sockets, modes)
 	if err != nil {
 		for _, c := range conns {
 			c.Close()
 		}
-		return nil, fmt.Errorf("listen on UDP %s: %w", addr, explainListen(err))
+		return nil, fmt.Errorf("listen on UDP %s: %w", c.Address, explainListen(err))
 	}
 	return conns, nil
 }
+
+// udpModes are the offloads of a group of sockets.
+type udpModes struct{ segment, gro *modeSwitch }
 
 // listenGroup returns the sockets it opened also with an error.
 //
 // SO_REUSEPORT lets a process of the same user join the group, so another twill on the same port would go unnoticed and take
 // part of the packets. So the first socket is bound without it, which fails if anybody holds the port, and gets the option
 // after that; only then the others can join.
-func listenGroup(addr netip.AddrPort, n int) ([]Conn, error) {
-	first, err := listenUDP(addr, false)
+func listenGroup(addr netip.AddrPort, n int, modes *udpModes) ([]Conn, error) {
+	first, err := listenUDP(addr, false, modes)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +80,7 @@ func listenGroup(addr netip.AddrPort, n int) ([]Conn, error) {
 		return conns, err
 	}
 	for len(conns) < n {
-		next, err := listenUDP(first.LocalAddr(), true)
+		next, err := listenUDP(first.LocalAddr(), true, modes)
 		if err != nil {
 			return conns, err
 		}
@@ -76,18 +101,19 @@ func explainListen(err error) error {
 	return err
 }
 
-// udpConn is a Conn that sends and receives one packet a datagram, up to a burst in one system call.
+// udpConn is a Conn.
 type udpConn struct {
 	conn     *net.UDPConn
 	raw      syscall.RawConn
 	local    netip.AddrPort
-	receiver receiver
+	modes    *udpModes
+	receiver interface{ receive() ([]Datagram, error) }
 	sender   sender
 }
 
-func listenUDP(addr netip.AddrPort, reusePort bool) (*udpConn, error) {
+func listenUDP(addr netip.AddrPort, reusePort bool, modes *udpModes) (*udpConn, error) {
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		return control(raw, func(fd int) error { return setOptions(fd, reusePort) })
+		return control(raw, func(fd int) error { return setOptions(fd, reusePort, modes) })
 	}}
 	packetConn, err := config.ListenPacket(context.Background(), "udp4", addr.String())
 	if err != nil {
@@ -104,9 +130,13 @@ func listenUDP(addr netip.AddrPort, reusePort bool) (*udpConn, error) {
 		return nil, err
 	}
 	local := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	c := &udpConn{conn: conn, raw: raw, local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port())}
-	c.receiver.init(raw)
-	c.sender.init(conn)
+	c := &udpConn{conn: conn, raw: raw, local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), modes: modes}
+	if modes.gro.on() {
+		c.receiver = newGROReceiver(raw)
+	} else {
+		c.receiver = newReceiver(raw)
+	}
+	c.sender.init(raw, modes.segment)
 	return c, nil
 }
 
@@ -120,7 +150,7 @@ func control(raw syscall.RawConn, set func(fd int) error) error {
 }
 
 // setOptions sets the options that a socket has before it is bound.
-func setOptions(fd int, reusePort bool) error {
+func setOptions(fd int, reusePort bool, modes *udpModes) error {
 	if reusePort {
 		if err := setReusePort(fd); err != nil {
 			return err
@@ -143,7 +173,28 @@ func setOptions(fd int, reusePort bool) error {
 	if err := setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF); err != nil {
 		return fmt.Errorf("set SO_SNDBUF: %w", err)
 	}
+	probeSegment(fd, modes.segment)
+	enableGRO(fd, modes.gro)
 	return nil
+}
+
+// probeSegment switches UDP_SEGMENT off if the kernel does not have it. A size of 0, the default, leaves it to each send.
+func probeSegment(fd int, segment *modeSwitch) {
+	if segment.on() && unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) != nil {
+		segment.turnOff(offByKernel)
+	}
+}
+
+// enableGRO switches UDP_GRO on for the socket, or off if the kernel does not have it. Reading it back came after the option,
+// and with it the last repairs to what it does.
+func enableGRO(fd int, gro *modeSwitch) {
+	if !gro.on() {
+		return
+	}
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
+	if on, e := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO); err != nil || e != nil || on == 0 {
+		gro.turnOff(offByKernel)
+	}
 }
 
 // setBuffer sets a buffer's size past the system's limit where we may (CAP_NET_ADMIN in the initial user namespace), else up
@@ -168,109 +219,10 @@ func (c *udpConn) Receive() ([]Datagram, error) { return c.receiver.receive() }
 
 func (c *udpConn) Send(packets []Packet) (int, error) { return c.sender.send(packets) }
 
+func (c *udpConn) Modes() []Mode { return []Mode{c.modes.segment.mode(), c.modes.gro.mode()} }
+
 func (c *udpConn) LocalAddr() netip.AddrPort { return c.local }
 
 func (c *udpConn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
 
 func (c *udpConn) Close() error { return c.conn.Close() }
-
-// sender sends bursts with sendmmsg(2).
-type sender struct {
-	conn     *ipv4.PacketConn
-	messages [burstSize]ipv4.Message
-	buffers  [burstSize][2][]byte // head and tail of each message
-}
-
-func (s *sender) init(conn *net.UDPConn) {
-	s.conn = ipv4.NewPacketConn(conn)
-}
-
-func (s *sender) send(packets []Packet) (int, error) {
-	packets = packets[:min(len(packets), burstSize)]
-	for i := range packets {
-		p := &packets[i]
-		s.buffers[i] = [2][]byte{p.Head, p.Tail}
-		pieces := s.buffers[i][:1]
-		if len(p.Tail) > 0 {
-			pieces = s.buffers[i][:2]
-		}
-		s.messages[i].Buffers = pieces
-		s.messages[i].Addr = p.Peer.addr
-	}
-	n, err := s.conn.WriteBatch(s.messages[:len(packets)], 0)
-	return max(n, 0), err // -1 with an error
-}
-
-// receiver receives bursts with recvmmsg(2). golang.org/x/net's ReadBatch allocates each source address.
-type receiver struct {
-	raw       syscall.RawConn
-	recvmmsg  func(fd uintptr) bool // made once: a closure made for each call would be allocated
-	buffers   [burstSize][]byte
-	iovecs    [burstSize]unix.Iovec
-	sources   [burstSize]unix.RawSockaddrInet4
-	headers   [burstSize]mmsghdr
-	datagrams [burstSize]Datagram
-	n         int
-	err       error
-}
-
-// mmsghdr is struct mmsghdr of recvmmsg(2).
-type mmsghdr struct {
-	msg    unix.Msghdr
-	length uint32
-}
-
-func (r *receiver) init(raw syscall.RawConn) {
-	r.raw = raw
-	r.recvmmsg = r.receiveBurst
-	r.buffers = newBuffers()
-	for i, buffer := range r.buffers {
-		r.iovecs[i].Base = &buffer[0]
-		r.iovecs[i].SetLen(len(buffer))
-		msg := &r.headers[i].msg
-		msg.Name = (*byte)(unsafe.Pointer(&r.sources[i]))
-		msg.Namelen = unix.SizeofSockaddrInet4
-		msg.Iov = &r.iovecs[i]
-		msg.SetIovlen(1)
-	}
-}
-
-func (r *receiver) receive() ([]Datagram, error) {
-	r.n, r.err = 0, nil
-	if err := r.raw.Read(r.recvmmsg); err != nil {
-		return nil, err
-	}
-	for i := range r.n {
-		header := &r.headers[i]
-		r.datagrams[i] = Datagram{
-			Data:      r.buffers[i][:header.length],
-			From:      addrPort(&r.sources[i]),
-			Truncated: header.msg.Flags&unix.MSG_TRUNC != 0,
-		}
-		header.msg.Namelen = unix.SizeofSockaddrInet4 // the kernel has written to it
-	}
-	return r.datagrams[:r.n], r.err
-}
-
-// receiveBurst takes what is there, up to a burst. It returns false to be called again when there is something to receive.
-func (r *receiver) receiveBurst(fd uintptr) bool {
-	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers)), burstSize, unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
-			r.n = int(n)
-			return true
-		case unix.EAGAIN:
-			return false
-		case unix.EINTR:
-		default:
-			r.err = errno
-			return true
-		}
-	}
-}
-
-func addrPort(sa *unix.RawSockaddrInet4) netip.AddrPort {
-	port := (*[2]byte)(unsafe.Pointer(&sa.Port)) // in network order
-	return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(port[0])<<8|uint16(port[1]))
-}

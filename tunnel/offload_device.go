@@ -1,0 +1,162 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the interface of a TUN device in the offload mode has to be set to, beside its address and MTU.
+const (
+	// TxQueueLen is the length of each queue in packets. At the default of 500 a TCP sender overruns the queue, which
+	// drops at its tail, before it feels that it is too fast.
+	TxQueueLen = 8000
+	// GSOMaxSize is the largest super-packet in bytes that the kernel shall hand over (IFLA_GSO_MAX_SIZE and
+	// IFLA_GSO_IPV4_MAX_SIZE). Larger ones have more than the 65,507 bytes that one send takes once each segment has its
+	// headers.
+	GSOMaxSize = 61000
+)
+
+// OpenConfig says which TUN device to open, and how.
+type OpenConfig struct {
+	// Name is the interface's name, 1 to 15 characters.
+	Name string
+	// Queues is the number of queues, 1 to 256.
+	Queues int
+	// Offloads are those that may be used; only TSO and USO concern the device.
+	Offloads Offloads
+	// Log is told when an offload is switched off while the device is in use; nil discards that.
+	Log *slog.Logger
+}
+
+// Open opens the TUN device Name with the offloads that are asked for and that the kernel has, and in the plain mode if there are
+// none; Device.Modes tells. Like OpenPlain it makes the device if it does not exist, and the device stays.
+func Open(config OpenConfig) (Device, error) {
+	plain := PlainConfig{Name: config.Name, Queues: config.Queues}
+	if err := plain.validate(); err != nil {
+		return nil, err
+	}
+	if err := checkFree(config.Name); err != nil {
+		return nil, fmt.Errorf("open TUN device %s: %w", config.Name, err)
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &offloadDevice{
+		name: config.Name,
+		tso:  newModeSwitch(nameTSO, config.Offloads.TSO, config.Log),
+		uso:  newModeSwitch(nameUSO, config.Offloads.USO, config.Log),
+	}
+	for i := 0; i < config.Queues && d.anyOffload(); i++ {
+		q, err := d.openQueue()
+		if err != nil {
+			d.Close()
+			return nil, fmt.Errorf("open TUN device %s, queue %d: %w", config.Name, i, err)
+		}
+		if q != nil {
+			d.queues = append(d.queues, q)
+		}
+	}
+	if !d.anyOffload() {
+		d.Close()
+		return openPlain(plain, d.tso, d.uso)
+	}
+	return d, nil
+}
+
+// offloadDevice is a Device in the offload mode.
+type offloadDevice struct {
+	name     string
+	queues   []Queue
+	tso, uso *modeSwitch
+}
+
+func (d *offloadDevice) Name() string     { return d.name }
+func (d *offloadDevice) Queues() []Queue  { return d.queues }
+func (d *offloadDevice) Modes() []Mode    { return []Mode{d.tso.mode(), d.uso.mode()} }
+func (d *offloadDevice) anyOffload() bool { return d.tso.on() || d.uso.on() }
+
+func (d *offloadDevice) Close() error {
+	var errs []error
+	for _, q := range d.queues {
+		errs = append(errs, q.(*offloadQueue).file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openQueue attaches a new queue to the device. It switches off the offloads that the kernel does not have, and returns nil if
+// then none is left.
+func (d *offloadDevice) openQueue() (*offloadQueue, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, explainOpen(err)
+	}
+	if err := d.setUp(fd); err != nil || !d.anyOffload() {
+		unix.Close(fd)
+		return nil, err
+	}
+	return newOffloadQueue(os.NewFile(uintptr(fd), "/dev/net/tun"), d.tso, d.uso)
+}
+
+// setUp makes fd a queue of the device. The file may be given to Go's poller only after that: before, it cannot be polled.
+func (d *offloadDevice) setUp(fd int) error {
+	request, err := unix.NewIfreq(d.name)
+	if err != nil {
+		return err
+	}
+	const flags = unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE | unix.IFF_VNET_HDR
+	request.SetUint16(flags)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+		return explainOpen(os.NewSyscallError("TUNSETIFF", err))
+	}
+	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
+		return os.NewSyscallError("TUNSETPERSIST", err)
+	}
+	// The size belongs to the device, and may be what an earlier user of it has set.
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnetHeaderLen); err != nil {
+		return os.NewSyscallError("TUNSETVNETHDRSZ", err)
+	}
+	// A kernel that does not know a flag ignores it, and the packets would not have the headers that we read.
+	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, request); err != nil {
+		return os.NewSyscallError("TUNGETIFF", err)
+	}
+	if request.Uint16()&unix.IFF_VNET_HDR == 0 {
+		d.tso.turnOff(offByKernel)
+		d.uso.turnOff(offByKernel)
+		return nil
+	}
+	return d.setOffloads(fd)
+}
+
+// setOffloads asks the kernel for super-packets, and for the most that it has.
+func (d *offloadDevice) setOffloads(fd int) error {
+	for d.anyOffload() {
+		flags := unix.TUN_F_CSUM
+		if d.tso.on() {
+			flags |= unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+		}
+		if d.uso.on() {
+			flags |= unix.TUN_F_USO4 | unix.TUN_F_USO6
+		}
+		err := setOffload(fd, flags)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EINVAL):
+			return err
+		case d.uso.on(): // the newer one
+			d.uso.turnOff(offByKernel)
+		default:
+			d.tso.turnOff(offByKernel)
+		}
+	}
+	return nil
+}
+
+// setOffload says which offloads, unix.TUN_F_ flags, a reader of the device understands.
+func setOffload(fd, flags int) error {
+	return os.NewSyscallError("TUNSETOFFLOAD", unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, flags))
+}

@@ -1,6 +1,0 @@
-//go:build !race
-
-package tunnel
-
-// raceDetector says that the tests run under the race detector.
-const raceDetector = false
