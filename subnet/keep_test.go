@@ -1,11 +1,16 @@
 package subnet
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
+
+// watchOnly leaves it to the watch to say what happened to our lease.
+func watchOnly(o *Options) { o.CheckEvery = time.Hour }
 
 // sameSubnetAgain waits until h holds its first subnet under a new key.
 func sameSubnetAgain(h *node, n *network) Lease {
@@ -23,7 +28,7 @@ func sameSubnetAgain(h *node, n *network) Lease {
 func TestRevokedLeaseIsTakenAgain(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
-	h := n.join(host(1))
+	h := n.join(host(1), watchOnly)
 	n.revoke(h.own.ID)
 	own := sameSubnetAgain(h, n)
 	if own.ID == h.own.ID || own.Reserved() {
@@ -34,7 +39,7 @@ func TestRevokedLeaseIsTakenAgain(t *testing.T) {
 func TestDeletedKeyIsTakenAgain(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
-	h := n.join(host(1))
+	h := n.join(host(1), watchOnly)
 	n.delete(h.own.Name)
 	sameSubnetAgain(h, n)
 }
@@ -98,7 +103,7 @@ func TestOverwrittenByAnotherOwnerIsFenced(t *testing.T) {
 	n := newNetwork(t, wideConfig)
 	winner := host(2)
 	winner.Port = 9000
-	h := n.join(host(1))
+	h := n.join(host(1), watchOnly)
 	n.put(h.own.Name, valueOf(winner), time.Hour)
 	h.fenced(h.own.Subnet.String(), `node "host-2"`, "id-2", "192.0.2.2:9000")
 	if l := n.leases()[h.own.Name]; l.Value != winner.value() {
@@ -216,6 +221,12 @@ func TestReservationIsNotRenewed(t *testing.T) {
 	h := n.join(host(1), func(o *Options) { o.TTL = time.Second })
 	n.put(h.own.Name, valueOf(host(1)), 0)
 	h.waitOwn("reserved", Lease.Reserved)
+	h.stop()
+	if due := h.manager.due.renew; !due.IsZero() {
+		t.Errorf("a reservation is to be renewed at %v", due)
+	}
+
+	h = n.join(host(1))
 	id := n.put(h.own.Name, valueOf(host(1)), time.Second)
 	h.waitOwn("leased", func(l Lease) bool { return l.ID == id })
 	for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -254,5 +265,40 @@ func TestJudgeLooksAtTheValue(t *testing.T) {
 	theirs.Value = they.value()
 	if err := m.judge(t.Context(), theirs, true); err == nil {
 		t.Fatal("another owner's lease of the same revision counts as ours")
+	}
+}
+
+// What a check finds and the watch did not say shows that the watch is not to
+// be relied on: all is read again.
+func TestCheckDistrustsTheWatch(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*network, *node)
+		want   string
+	}{
+		{"etcd went back", func(_ *network, h *node) { h.manager.table.revision = 1 << 40 }, "went back from revision 1099511627776"},
+		{"etcd was away", func(_ *network, h *node) { h.manager.etcd.Reachable = false }, "etcd was away"},
+		{"own key deleted", func(n *network, h *node) { n.delete(h.own.Name) }, "the watch has not said so"},
+		{"own key rewritten", func(n *network, h *node) { n.put(h.own.Name, valueOf(host(1)), time.Hour) }, "the watch has not said so"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork(t, wideConfig)
+			h := n.dial(host(1))
+			var err error
+			h.own, err = h.acquire()
+			n.must(err)
+			h.manager.table.put(h.own, time.Now()) // as the watch would
+			if err := h.manager.check(n.rpc()); err != nil {
+				t.Fatalf("before: %v", err)
+			}
+			tt.change(n, h)
+			if err := h.manager.check(n.rpc()); !errors.Is(err, errResync) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("check: %v, want %q", err, tt.want)
+			}
+			if l := n.leases()[h.own.Name]; l != h.manager.own {
+				t.Errorf("etcd has %+v, the node believes %+v", l, h.manager.own)
+			}
+		})
 	}
 }

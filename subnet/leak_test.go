@@ -36,7 +36,12 @@ func wantGoroutines(t *testing.T, function string, want int) {
 // A Manager has one watch at a time, however often it was cut off, and leaves
 // nothing behind. Not parallel: it counts the goroutines of the whole process.
 func TestNothingIsLeftRunning(t *testing.T) {
-	const watch, run, client = "subnet.(*Registry).watch", "subnet.(*Manager).Run", "clientv3.(*watch"
+	const (
+		watch      = "subnet.(*Registry).watch"
+		connection = "subnet.(*Registry).connectionLost"
+		run        = "subnet.(*Manager).Run"
+		client     = "clientv3.(*watch"
+	)
 	n := newNetwork(t, wideConfig)
 	wire := newRelay(t, n.store.listen.String())
 	h := n.dialAt(EtcdConfig{Endpoints: []string{wire.url()}, Prefix: n.prefix}, host(1)).start()
@@ -47,10 +52,11 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		h.waitFor("etcd back", etcdThere)
 	}
 	h.waitOwn("the subnet of the start", func(l Lease) bool { return l == h.own })
-	wantGoroutines(t, watch, 1)
-	wantGoroutines(t, run, 1)
+	for _, function := range []string{watch, connection, run} {
+		wantGoroutines(t, function, 1)
+	}
 	h.stop()
-	for _, function := range []string{watch, run, client} {
+	for _, function := range []string{watch, connection, run, client} {
 		wantGoroutines(t, function, 0)
 	}
 }

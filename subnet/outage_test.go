@@ -2,6 +2,7 @@ package subnet
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,8 @@ func TestEtcdAwayAndBack(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	n := s.network(t, wideConfig)
-	h := n.join(host(1), previous("10.5.1.0/24"), graceOf(time.Second))
+	const short = time.Second
+	h := n.join(host(1), previous("10.5.1.0/24"), graceOf(short))
 	n.put("10.5.2.0-24", valueOf(host(2)), 0)
 	n.put("10.5.3.0-24", valueOf(host(3)), 0)
 	n.put("10.5.4.0-24", valueOf(host(4)), 0)
@@ -35,13 +37,17 @@ func TestEtcdAwayAndBack(t *testing.T) {
 	}
 	// Longer than the grace: what had vanished before stays, as its owner
 	// cannot take it again.
-	time.Sleep(2 * time.Second)
+	time.Sleep(2 * short)
 	h.waitPeers(peers[0], peers[1], peers[2]+" gone")
 
 	s.mustStart(t)
 	n.delete("10.5.3.0-24")
 	n.put("10.5.2.0-24", valueOf(host(22)), 0)
-	h.waitFor("etcd back", etcdThere)
+	back := h.waitFor("etcd back", etcdThere).Etcd.Since
+	h.waitFor("the end of the grace", func(v View) bool { return !slices.Contains(peersOf(v), peers[2]+" gone") })
+	if d := time.Since(back); d < short {
+		t.Errorf("the grace ended %v after etcd was back, want all of its %v", d, short)
+	}
 	h.waitPeers("10.5.2.0/24 192.0.2.22:8285")
 	if own := h.waitOwn("own lease", func(Lease) bool { return true }); own != h.own {
 		t.Errorf("own lease %+v became %+v", h.own, own)
@@ -65,6 +71,7 @@ func TestEtcdWiped(t *testing.T) {
 	n.put("10.5.3.0-24", valueOf(host(3)), 0)
 	const peer2, peer3 = "10.5.2.0/24 192.0.2.2:8285", "10.5.3.0/24 192.0.2.3:8285"
 	one.waitPeers(peer2, peer3)
+	two.waitPeers("10.5.1.0/24 192.0.2.1:8285", peer3)
 
 	s.restart(t, true)
 	one.waitPeers(peer2, peer3+" gone")

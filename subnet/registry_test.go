@@ -1,9 +1,27 @@
 package subnet
 
 import (
+	"errors"
 	"testing"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
+
+// Only ErrLeaseNotFound means that a lease is lost, so it has to match.
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	r := n.dial(host(1)).registry
+	id := n.put("10.5.1.0-24", valueOf(host(1)), time.Minute)
+	if ttl, err := r.renew(n.rpc(), id); err != nil || ttl != time.Minute {
+		t.Errorf("renewed for %v, %v; want a minute", ttl, err)
+	}
+	n.revoke(id)
+	if ttl, err := r.renew(n.rpc(), id); !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		t.Errorf("a revoked lease: %v, %v; want ErrLeaseNotFound", ttl, err)
+	}
+}
 
 func TestTimeToLive(t *testing.T) {
 	t.Parallel()
