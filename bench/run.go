@@ -111,9 +111,6 @@ func (b *bencher) cell(ctx context.Context, round int, link string, c overlay.Co
 	}
 	path := load.Path{From: network.Pods[0], To: network.Pods[1], Daemons: network.Daemons}
 	for _, w := range b.workloads {
-		if w.Once() && round > 0 {
-			continue
-		}
 		values, err := w.Measure(ctx, path)
 		if err != nil {
 			b.failed(link, c, fmt.Errorf("round %d: %s: %w", round+1, w.Name(), err))

@@ -25,9 +25,9 @@ const (
 	// the one before, until one fails, or fastest is reached.
 	slowest, fastest = 8e3, 600e3
 
-	// cleanSteps halve that last factor of two on a logarithmic scale: 4 leave
-	// 4 %.
-	cleanSteps = 4
+	// cleanSteps halve that last factor of two on a logarithmic scale: 3 leave
+	// 9 %, which the rounds average.
+	cleanSteps = 3
 
 	// senderLimit is the share of the wanted rate that the sender must reach:
 	// below, it cannot go faster.
@@ -35,10 +35,10 @@ const (
 
 	// cleanTries is how often a rate may fail: a machine that does something
 	// else for a moment loses datagrams at any rate.
-	cleanTries = 2
+	cleanTries = 3
 
 	// cleanTime is how long a rate is tried.
-	cleanTime = 300 * time.Millisecond
+	cleanTime = 250 * time.Millisecond
 
 	// cleanWindow is the socket buffer in bytes, where the machine allows it:
 	// the path shall lose, not a receiver that waits for its processor.
@@ -50,7 +50,6 @@ const (
 )
 
 func (c clean) Name() string { return fmt.Sprintf("clean-%d", c.size) }
-func (c clean) Once() bool   { return true }
 
 func (c clean) key() string { return fmt.Sprintf("clean_%d", c.size) }
 

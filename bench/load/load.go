@@ -31,8 +31,6 @@ type Workload interface {
 	// Measure runs it once. It leaves out a metric that the path does not have,
 	// such as the memory of daemons where there are none.
 	Measure(ctx context.Context, p Path) (report.Values, error)
-	// Once tells that it takes so long that one round must do.
-	Once() bool
 }
 
 // Options are common to all workloads.

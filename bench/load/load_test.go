@@ -81,7 +81,7 @@ func TestHighest(t *testing.T) {
 			return sent, sent <= limit, nil
 		})
 		want := min(limit, sender)
-		if err != nil || got > want || got < want*0.89 {
+		if err != nil || got > want || got < want*0.87 {
 			t.Fatalf("path of %.0f and sender of %.0f: got %.0f %v", limit, sender, got, err)
 		}
 		if tries > 12 {

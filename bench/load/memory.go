@@ -11,7 +11,6 @@ import (
 type memory struct{}
 
 func (memory) Name() string { return "memory" }
-func (memory) Once() bool   { return false }
 
 func (memory) Metrics() []report.Metric {
 	return []report.Metric{

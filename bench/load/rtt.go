@@ -42,8 +42,6 @@ func (r rtt) Name() string {
 	return "rtt"
 }
 
-func (r rtt) Once() bool { return false }
-
 func (r rtt) prefix() (key, label string) {
 	if r.loaded {
 		return "rtt_loaded_", "under bulk TCP "

@@ -17,7 +17,6 @@ type tcp struct {
 }
 
 func (t tcp) Name() string { return t.name }
-func (t tcp) Once() bool   { return false }
 
 func (t tcp) Metrics() []report.Metric {
 	list := []report.Metric{

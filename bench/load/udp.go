@@ -15,7 +15,6 @@ type udp struct {
 }
 
 func (u udp) Name() string { return fmt.Sprintf("udp-%d", u.size) }
-func (u udp) Once() bool   { return false }
 
 func (u udp) key() string { return fmt.Sprintf("udp_%d", u.size) }
 
