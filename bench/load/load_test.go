@@ -74,9 +74,10 @@ func TestHighest(t *testing.T) {
 	for range 500 {
 		limit := slowest + r.Float64()*(fastest/2-slowest)
 		sender := slowest + r.Float64()*fastest
-		tries := 0
+		tries, asked := 0, 0.0
 		got, err := highest(func(rate float64) (float64, bool, error) {
 			tries++
+			asked = max(asked, rate)
 			sent := min(rate, sender)
 			return sent, sent <= limit, nil
 		})
@@ -84,8 +85,8 @@ func TestHighest(t *testing.T) {
 		if err != nil || got > want || got < want*0.87 {
 			t.Fatalf("path of %.0f and sender of %.0f: got %.0f %v", limit, sender, got, err)
 		}
-		if tries > 12 {
-			t.Fatalf("path of %.0f and sender of %.0f: %d tries", limit, sender, tries)
+		if tries > 12 || asked > 2*sender/senderLimit {
+			t.Fatalf("path of %.0f and sender of %.0f: %d tries of up to %.0f", limit, sender, tries, asked)
 		}
 	}
 }
