@@ -49,41 +49,47 @@ const (
 	defaultCongestion = "cubic"
 )
 
+// texts are the options whose text must be looked up or checked.
+type texts struct {
+	links, contenders, workloads string
+	peers                        overlay.Options
+	quick                        bool
+}
+
 // parseOptions reads the flags. Its error has been printed with the usage.
 func parseOptions(args []string) (options, error) {
 	var o options
-	var peers overlay.Options
-	var links, contenders, workloads string
-	var quick bool
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.IntVar(&o.rounds, "rounds", 3, "`number` of times each measurement is made")
-	flags.IntVar(&o.load.Seconds, "seconds", 1, "length of one bulk or round-trip measurement in `s`")
-	flags.StringVar(&contenders, "contenders", defaultContenders, "comma-separated `names`, or all; also: tinc, openvpn")
-	flags.StringVar(&workloads, "workloads", "all", "comma-separated `names`: "+strings.Join(names(load.All(o.load)), ", "))
-	flags.StringVar(&links, "links", linkVeth+","+linkSegmenting, "comma-separated `kinds` of underlay link: veth (as it is), segmenting (as a plain network card)")
-	flags.StringVar(&o.load.Congestion, "congestion", defaultCongestion, "TCP congestion `control` of bulk flows")
-	flags.BoolVar(&o.tables, "tables", true, "time also lookup and change of tables up to 100,000 peers")
-	flags.BoolVar(&quick, "quick", false, "other defaults: --rounds 1 --workloads "+quickWorkloads)
-	flags.StringVar(&peers.Twill, "twill", "", "`path` of a twill program (default: build the one here)")
-	flags.StringVar(&peers.Flanneld, "flanneld", "", "`path` of a flanneld program, to measure its udp backend")
-	flags.StringVar(&peers.WireguardGo, "wireguard-go", "", "`path` of a wireguard-go program (default: the one installed)")
-	flags.StringVar(&o.out, "out", filepath.Join("bench", "results"), "`directory` for result.json and the charts")
-	flags.StringVar(&o.draw, "draw", "", "measure nothing; show the result `file` and draw its charts to --out")
+	var raw texts
+	flags := defineFlags(&o, &raw)
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
-	if quick {
+	if raw.quick {
 		preset(flags, map[string]string{"rounds": "1", "workloads": quickWorkloads})
 	}
-	err := absolute(&peers.Twill, &peers.Flanneld, &peers.WireguardGo)
-	o.twill = peers.Twill
-	if err == nil {
-		err = o.choose(flags.Args(), peers, links, contenders, workloads)
-	}
+	err := o.choose(flags.Args(), raw)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 	}
 	return o, err
+}
+
+func defineFlags(o *options, raw *texts) *flag.FlagSet {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&o.rounds, "rounds", 3, "`number` of times each measurement is made")
+	flags.IntVar(&o.load.Seconds, "seconds", 1, "length of one bulk or round-trip measurement in `s`")
+	flags.StringVar(&raw.contenders, "contenders", defaultContenders, "comma-separated `names`, or all; also: tinc, openvpn")
+	flags.StringVar(&raw.workloads, "workloads", "all", "comma-separated `names`: "+strings.Join(names(load.All(o.load)), ", "))
+	flags.StringVar(&raw.links, "links", linkVeth+","+linkSegmenting, "comma-separated `kinds` of underlay link: veth (as it is), segmenting (as a plain network card)")
+	flags.StringVar(&o.load.Congestion, "congestion", defaultCongestion, "TCP congestion `control` of bulk flows")
+	flags.BoolVar(&o.tables, "tables", true, "time also lookup and change of tables up to 100,000 peers")
+	flags.BoolVar(&raw.quick, "quick", false, "other defaults: --rounds 1 --workloads "+quickWorkloads)
+	flags.StringVar(&raw.peers.Twill, "twill", "", "`path` of a twill program (default: build the one here)")
+	flags.StringVar(&raw.peers.Flanneld, "flanneld", "", "`path` of a flanneld program, to measure its udp backend")
+	flags.StringVar(&raw.peers.WireguardGo, "wireguard-go", "", "`path` of a wireguard-go program (default: the one installed)")
+	flags.StringVar(&o.out, "out", filepath.Join("bench", "results"), "`directory` for result.json and the charts")
+	flags.StringVar(&o.draw, "draw", "", "measure nothing; show the result `file` and draw its charts to --out")
+	return flags
 }
 
 // preset sets flags that the command line has not set.
@@ -111,7 +117,7 @@ func absolute(paths ...*string) (err error) {
 }
 
 // choose turns the texts into what they name.
-func (o *options) choose(rest []string, peers overlay.Options, links, contenders, workloads string) (err error) {
+func (o *options) choose(rest []string, raw texts) (err error) {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("unexpected argument %q", rest[0])
@@ -120,13 +126,17 @@ func (o *options) choose(rest []string, peers overlay.Options, links, contenders
 	case o.load.Seconds < 1 || o.load.Seconds > maxSeconds:
 		return fmt.Errorf("--seconds %d: want 1 to %d", o.load.Seconds, maxSeconds)
 	}
-	if o.contenders, err = pick("contenders", contenders, overlay.All(peers)); err != nil {
+	if err := absolute(&raw.peers.Twill, &raw.peers.Flanneld, &raw.peers.WireguardGo); err != nil {
 		return err
 	}
-	if o.workloads, err = pick("workloads", workloads, load.All(o.load)); err != nil {
+	o.twill = raw.peers.Twill
+	if o.contenders, err = pick("contenders", raw.contenders, overlay.All(raw.peers)); err != nil {
 		return err
 	}
-	kinds, err := pick("links", links, []kind{linkVeth, linkSegmenting})
+	if o.workloads, err = pick("workloads", raw.workloads, load.All(o.load)); err != nil {
+		return err
+	}
+	kinds, err := pick("links", raw.links, []kind{linkVeth, linkSegmenting})
 	o.links = names(kinds)
 	return err
 }
