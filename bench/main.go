@@ -67,7 +67,7 @@ func bench(o options) (exitCode int, err error) {
 		if err := buildTwill(program); err != nil {
 			return 1, err
 		}
-		os.Args = append(os.Args, "--twill", program)
+		os.Args = append(os.Args, "--twill", program) // Enter starts the inner process with them
 	}
 	entered, exitCode, err := lab.Enter()
 	if !entered || err != nil {
