@@ -104,7 +104,7 @@ func TestCredentials(t *testing.T) {
 		{"wrong password", "twill", "wrong-password", "authentication failed"},
 		{"unknown user", "nosuch", "wrong-password", "authentication failed"},
 		{"no permission", "nobody", "secret-nobody", "permission denied"},
-		{"no user", "", "", "user name is empty"},
+		{"no user", "", "", "give etcd-username and etcd-password"},
 	} {
 		c.Username, c.Password = tt.user, tt.password
 		log := &logBuffer{}

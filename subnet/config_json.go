@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -256,4 +258,23 @@ func setBits(addr netip.Addr, from, to int) netip.Addr {
 	}
 	set, _ := netip.AddrFromSlice(b) // same length as addr's own
 	return set
+}
+
+// UnknownFields names the fields of a network config that twill does not read, in order: those
+// of Flannel alone, and misspelt ones.
+func UnknownFields(raw []byte) []string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil {
+		return nil
+	}
+	known := reflect.TypeFor[rawConfig]()
+	var unknown []string
+	for name := range fields {
+		_, ok := known.FieldByNameFunc(func(field string) bool { return strings.EqualFold(field, name) })
+		if !ok {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
 }

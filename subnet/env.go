@@ -155,16 +155,20 @@ func WriteEnv(path string, e Env) error {
 	return nil
 }
 
+// ProbeEnv returns the error that WriteEnv would, and leaves the file at path as it is.
+func ProbeEnv(path string) error {
+	f, err := pendingEnv(path)
+	if err == nil {
+		err = f.Cleanup()
+	}
+	if err != nil {
+		return fmt.Errorf("write subnet file: %w", err)
+	}
+	return nil
+}
+
 func writeEnv(path string, data []byte) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	// A rename would turn a device or a pipe, /dev/null for one, into a file.
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return &fs.PathError{Op: "replace", Path: path, Err: errors.New("not a regular file")}
-	}
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o644))
+	f, err := pendingEnv(path)
 	if err != nil {
 		return err
 	}
@@ -173,4 +177,16 @@ func writeEnv(path string, data []byte) error {
 		return err
 	}
 	return f.CloseAtomicallyReplace()
+}
+
+func pendingEnv(path string) (*renameio.PendingFile, error) {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	// A rename would turn a device or a pipe, /dev/null for one, into a file.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "replace", Path: path, Err: errors.New("not a regular file")}
+	}
+	return renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o644))
 }

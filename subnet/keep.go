@@ -148,7 +148,7 @@ func (m *Manager) restore(ctx context.Context, l Lease) error {
 // retake creates our vanished key again, for the same subnet. If somebody else
 // is faster, the next look at it is what counts.
 func (m *Manager) retake(ctx context.Context) error {
-	l, won, err := m.registry.create(ctx, m.own.Key, m.wanted(m.own), m.opt.TTL)
+	l, won, err := m.registry.create(ctx, m.own.Key, m.opt.Identity.value(), m.opt.TTL)
 	if err != nil {
 		return fmt.Errorf("take vanished lease %s again: %w", m.own.Name, err)
 	}

@@ -67,7 +67,7 @@ func (r *Registry) leaseOf(kv *mvccpb.KeyValue) (Lease, bool) {
 	var keyErr, valueErr error
 	l.Key, keyErr = ParseKey(name)
 	l.Value, valueErr = ParseValue(kv.Value)
-	l.Err = errors.Join(keyErr, valueErr)
+	l.Err = joinLine(keyErr, valueErr)
 	return l, true
 }
 
@@ -158,14 +158,13 @@ func (r *Registry) create(ctx context.Context, key Key, v Value, ttl time.Durati
 		Then(clientv3.OpPut(etcdKey, string(v.Marshal()), clientv3.WithLease(grant.ID))).
 		Commit()
 	if err != nil {
+		if !transient(err) { // refused for certain; else the key may hang on it
+			r.revoke(ctx, grant.ID)
+		}
 		return Lease{}, false, err
 	}
 	if !resp.Succeeded {
-		// The grant holds no key: left alone it would only wait for its TTL.
-		_, err := r.client.Revoke(ctx, grant.ID)
-		if err != nil {
-			r.log.Debug("could not revoke the unused etcd lease", "err", explain(err))
-		}
+		r.revoke(ctx, grant.ID)
 		return Lease{}, false, nil
 	}
 	rev := resp.Header.Revision
@@ -183,10 +182,26 @@ func (r *Registry) update(ctx context.Context, l Lease, v Value) (updated Lease,
 	return l, true, nil
 }
 
-// remove deletes the key while it is as l says.
+// remove deletes the key while it is as l says, and its etcd lease with it.
 func (r *Registry) remove(ctx context.Context, l Lease) (won bool, err error) {
 	resp, err := r.compareMod(ctx, l, clientv3.OpDelete(r.leaseKey(l.Name)))
-	return err == nil && resp.Succeeded, err
+	if err != nil || !resp.Succeeded {
+		return false, err
+	}
+	if !l.Reserved() {
+		r.revoke(ctx, l.ID)
+	}
+	return true, nil
+}
+
+// revoke drops an etcd lease that holds no key any more: left alone it would
+// only take memory there for the rest of its TTL.
+func (r *Registry) revoke(ctx context.Context, id clientv3.LeaseID) {
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	if _, err := r.client.Revoke(ctx, id); err != nil {
+		r.log.Debug("could not revoke an unused etcd lease", "err", explain(err))
+	}
 }
 
 func (r *Registry) compareMod(ctx context.Context, l Lease, op clientv3.Op) (*clientv3.TxnResponse, error) {

@@ -80,7 +80,7 @@ func (o *outage) endure(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	if !transient(err) {
-		return fmt.Errorf("%s at %s: %w", o.task, o.endpoints, err)
+		return &refusal{task: o.task, endpoints: o.endpoints, err: err}
 	}
 	if o.since.IsZero() {
 		o.since = time.Now()
@@ -88,6 +88,15 @@ func (o *outage) endure(ctx context.Context, err error) error {
 	}
 	return sleep(ctx, o.wait.pause())
 }
+
+// refusal is etcd's no, in words that an operator can act on.
+type refusal struct {
+	task, endpoints string
+	err             error
+}
+
+func (r *refusal) Error() string { return r.task + " at " + r.endpoints + ": " + explain(r.err) }
+func (r *refusal) Unwrap() error { return r.err }
 
 func (o *outage) over() {
 	if !o.since.IsZero() {
@@ -128,6 +137,9 @@ func transient(err error) bool {
 // explain turns gRPC's nested descriptions into the one cause that an operator
 // can act on.
 func explain(err error) string {
+	if errors.Is(err, rpctypes.ErrUserEmpty) {
+		return "etcd wants a login: give etcd-username and etcd-password"
+	}
 	s := err.Error()
 	for _, marker := range []string{"transport: Error while dialing: ", "transport: "} {
 		if _, cause, found := strings.Cut(s, marker); found {

@@ -78,11 +78,11 @@ func (r rawValue) validate() (Value, error) {
 	if r.PublicIP == nil {
 		return Value{}, fmt.Errorf("PublicIP: required, want an IPv4 address")
 	}
-	if v.PublicIP, err = netip.ParseAddr(*r.PublicIP); err != nil {
+	if v.PublicIP, err = netip.ParseAddr(*r.PublicIP); err != nil || v.PublicIP.Zone() != "" {
 		return Value{}, fmt.Errorf("PublicIP %.64q: want an IPv4 address", *r.PublicIP)
 	}
 	if r.PublicIPv6 != nil {
-		if v.PublicIPv6, err = netip.ParseAddr(*r.PublicIPv6); err != nil {
+		if v.PublicIPv6, err = netip.ParseAddr(*r.PublicIPv6); err != nil || v.PublicIPv6.Zone() != "" {
 			return Value{}, fmt.Errorf("PublicIPv6 %.64q: want an IPv6 address or null", *r.PublicIPv6)
 		}
 	}
@@ -132,11 +132,14 @@ func (v Value) Check() error {
 	if err := checkText("BackendType", v.BackendType, maxBackendTypeLen); err != nil {
 		return err
 	}
-	if err := checkText("BackendData.Node", v.Node, MaxNodeLen); err != nil {
-		return err
+	if err := CheckNode(v.Node); err != nil {
+		return fmt.Errorf("BackendData.%w", err)
 	}
 	return checkText("BackendData.NodeID", v.NodeID, MaxNodeLen)
 }
+
+// CheckNode returns nil for a host name that every peer can read and print.
+func CheckNode(name string) error { return checkText("Node", name, MaxNodeLen) }
 
 // checkText bounds a text that ends up in logs, tables and on terminals: no escape sequences,
 // no line breaks, and no blanks that would shift a table's columns.

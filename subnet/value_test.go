@@ -73,7 +73,7 @@ func TestParseValueErrors(t *testing.T) {
 		{`{"PublicIP":"::ffff:192.168.64.3"}`, []string{"PublicIP", "IPv4"}},
 		{`{"PublicIP":"192.168.64.3","PublicIPv6":"x"}`, []string{`PublicIPv6 "x"`, "IPv6"}},
 		{`{"PublicIP":"192.168.64.3","PublicIPv6":"192.168.64.3"}`, []string{"PublicIPv6 192.168.64.3", "IPv6"}},
-		{`{"PublicIP":"192.168.64.3","PublicIPv6":"fe80::1%eth0"}`, []string{"PublicIPv6 fe80::1%eth0"}},
+		{`{"PublicIP":"192.168.64.3","PublicIPv6":"fe80::1%eth0"}`, []string{`PublicIPv6 "fe80::1%eth0"`}},
 		{`{"PublicIP":"192.168.64.3","BackendType":7}`, []string{"BackendType", "number", "a string"}},
 		{`{"PublicIP":"192.168.64.3","BackendType":"a\u001b[2J"}`, []string{"BackendType", "printable"}},
 		{`{"PublicIP":"192.168.64.3","BackendType":"` + strings.Repeat("a", 65) + `"}`, []string{"BackendType", "65 bytes", "at most 64"}},

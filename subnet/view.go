@@ -72,6 +72,18 @@ func publicIPProblem(ip netip.Addr, overlay netip.Prefix) string {
 	return ""
 }
 
+// Problems says, by name, of each lease that a host under config c would not
+// use, why.
+func (s Snapshot) Problems(c Config) map[string]string {
+	t := newTable(0)
+	t.load(s, time.Time{})
+	problems := map[string]string{}
+	for _, skipped := range t.view(c, Lease{}, EtcdState{}).Skipped {
+		problems[skipped.Lease.Name] = skipped.Problem
+	}
+	return problems
+}
+
 // Note is worth telling about a lease that is used all the same.
 func Note(l Lease) string {
 	if l.IPv6Subnet.IsValid() {
