@@ -13,10 +13,11 @@ import (
 // terminating zero.
 const maxDeviceName = unix.IFNAMSIZ - 1
 
-// checkDeviceName applies the kernel's rules for interface names.
-func checkDeviceName(name string) error {
-	if name == "" || len(name) > maxDeviceName || name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\v\f\r") {
-		return fmt.Errorf("device name %q: want 1 to %d bytes without slash, colon or white space", name, maxDeviceName)
+// CheckDeviceName returns an error that says what a device may be called. A
+// percent sign would make the kernel choose a number.
+func CheckDeviceName(name string) error {
+	if name == "" || len(name) > maxDeviceName || name == "." || name == ".." || strings.ContainsAny(name, "/:% \t\n\v\f\r") {
+		return fmt.Errorf("device name %q: want 1 to %d bytes without slash, colon, percent sign or white space", name, maxDeviceName)
 	}
 	return nil
 }
@@ -27,7 +28,7 @@ var errNoDevice = errors.New("no such device")
 // tunDevice finds the TUN device called name. Anything else of that name is
 // not ours, whatever the name, and an error.
 func tunDevice(name string) (netlink.Link, error) {
-	if err := checkDeviceName(name); err != nil {
+	if err := CheckDeviceName(name); err != nil {
 		return nil, err
 	}
 	link, err := netlink.LinkByName(name)

@@ -62,7 +62,7 @@ func NewFirewall(cfg FirewallConfig) (*Firewall, error) {
 }
 
 func (cfg FirewallConfig) check() error {
-	if err := checkDeviceName(cfg.Device); err != nil {
+	if err := CheckDeviceName(cfg.Device); err != nil {
 		return err
 	}
 	if !cfg.Network.Addr().Is4() || cfg.Network.Bits() < 1 {
@@ -184,7 +184,7 @@ func (f *Firewall) Remove() error {
 // RemoveFirewall deletes the chains that any Firewall made for device,
 // whatever its configuration was. Absent is fine.
 func RemoveFirewall(device string) error {
-	if err := checkDeviceName(device); err != nil {
+	if err := CheckDeviceName(device); err != nil {
 		return fmt.Errorf("firewall: %w", err)
 	}
 	ipt, err := openIptables()

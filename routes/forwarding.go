@@ -26,8 +26,15 @@ func EnableForwarding() error {
 	if err != nil || enabled {
 		return err
 	}
-	if err := os.WriteFile(ipForward, []byte("1\n"), 0o644); err != nil {
-		return fmt.Errorf("net.ipv4.ip_forward: set to 1: %w", err)
+	return writeForwarding("1")
+}
+
+// DisableForwarding takes EnableForwarding back.
+func DisableForwarding() error { return writeForwarding("0") }
+
+func writeForwarding(value string) error {
+	if err := os.WriteFile(ipForward, []byte(value+"\n"), 0o644); err != nil {
+		return fmt.Errorf("net.ipv4.ip_forward: set to %s: %w", value, err)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func checkEquipment() error {
 	if _, err := exec.LookPath("ip"); err != nil {
 		return errors.New("the tests need ip: apt-get install iproute2")
 	}
-	return lab.CheckTUN()
+	return CheckTUN()
 }
 
 // newNamespace moves the calling test into a network namespace of its own.

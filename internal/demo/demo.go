@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"twill/internal/lab"
+	"twill/routes"
 )
 
 const (
@@ -51,7 +52,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Hosts < MinHosts || o.Hosts > MaxHosts {
 		return fmt.Errorf("demo with %d hosts: want %d to %d", o.Hosts, MinHosts, MaxHosts)
 	}
-	if err := lab.CheckTUN(); err != nil {
+	if err := routes.CheckTUN(); err != nil {
 		return fmt.Errorf("the demo needs TUN devices: %w", err)
 	}
 	s := &story{

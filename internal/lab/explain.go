@@ -33,21 +33,3 @@ func explain(err error) error {
 	}
 	return fmt.Errorf("namespaces are not permitted (a container's seccomp profile?): run as root, in a container with --privileged: %w", err)
 }
-
-// CheckTUN tells whether this process can make TUN devices, and if not what to
-// do about it.
-func CheckTUN() error {
-	const path = "/dev/net/tun"
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	switch {
-	case err == nil:
-		unix.Close(fd)
-		return nil
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		return fmt.Errorf("open %s: %w: load the module with `modprobe tun`; a container needs --device=%s", path, err, path)
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return fmt.Errorf("open %s: %w: run as root, or allow everyone to open it with `chmod 0666 %s` (harmless: a device still needs CAP_NET_ADMIN)", path, err, path)
-	default:
-		return fmt.Errorf("open %s: %w", path, err)
-	}
-}
