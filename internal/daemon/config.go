@@ -43,8 +43,6 @@ type Config struct {
 }
 
 const (
-	// ifNameMax is IFNAMSIZ − 1 (linux/if.h).
-	ifNameMax = 15
 	// maxQueues is MAX_TAP_QUEUES (drivers/net/tun.c).
 	maxQueues = 256
 	// minMTU is what every IPv4 host must be able to take (RFC 791).
@@ -62,9 +60,10 @@ func (c Config) Validate() error {
 			return err
 		}
 	}
+	if err := routes.CheckDeviceName(c.TunName); err != nil {
+		return fmt.Errorf("tun-name: %w", err)
+	}
 	switch {
-	case len(c.TunName) == 0 || len(c.TunName) > ifNameMax:
-		return fmt.Errorf("tun-name %q: want 1 to %d characters", c.TunName, ifNameMax)
 	case c.MTU != 0 && (c.MTU < minMTU || c.MTU > maxMTU):
 		return fmt.Errorf("mtu %d: want %d to %d, or 0 for underlay MTU - %d", c.MTU, minMTU, maxMTU, encapsulation)
 	case c.Queues < 1 || c.Queues > maxQueues:
@@ -72,7 +71,7 @@ func (c Config) Validate() error {
 	case c.RunDir == "" || c.StateDir == "":
 		return errors.New("run-dir and state-dir must not be empty")
 	case c.RenewMargin <= 0 || c.RenewMargin >= subnet.DefaultTTL:
-		return fmt.Errorf("subnet-lease-renew-margin %v: want more than 0 and less than the lease's %v", c.RenewMargin, subnet.DefaultTTL)
+		return fmt.Errorf("subnet-lease-renew-margin %.0f: want 1 to %.0f minutes", c.RenewMargin.Minutes(), subnet.DefaultTTL.Minutes()-1)
 	case c.LeaseGrace < 0:
 		return fmt.Errorf("lease-grace %v: want 0 or more", c.LeaseGrace)
 	case c.Resync <= 0:
@@ -88,9 +87,7 @@ func (c Config) Validate() error {
 			return fmt.Errorf("network: %w", err)
 		}
 	}
-	// What goes into our lease must be readable for every peer.
-	probe := subnet.Value{PublicIP: netip.AddrFrom4([4]byte{192, 0, 2, 1}), Node: c.NodeName}
-	if err := probe.Check(); err != nil {
+	if err := subnet.CheckNode(c.NodeName); err != nil {
 		return fmt.Errorf("node-name: %w", err)
 	}
 	return nil

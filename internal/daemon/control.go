@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -35,7 +36,7 @@ const (
 
 // listenControl opens the control socket. A socket file without a listener is
 // what a killed daemon leaves; the run directory's lock says that it is ours.
-func listenControl(path string, h http.Handler) (*control, error) {
+func listenControl(path string, h http.Handler, log *slog.Logger) (*control, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -47,22 +48,27 @@ func listenControl(path string, h http.Handler) (*control, error) {
 		l.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	return newControl(l, h), nil
+	return newControl(l, h, log), nil
 }
 
 // listenHealthz serves /healthz as Flannel does: 200 while the daemon runs.
-func listenHealthz(addr netip.AddrPort) (*control, error) {
+func listenHealthz(addr netip.AddrPort, log *slog.Logger) (*control, error) {
 	l, err := net.Listen("tcp", addr.String())
 	if err != nil {
 		return nil, fmt.Errorf("healthz-ip, healthz-port: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	return newControl(l, mux), nil
+	return newControl(l, mux, log), nil
 }
 
-func newControl(l net.Listener, h http.Handler) *control {
-	return &control{listener: l, server: &http.Server{Handler: h, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout}}
+func newControl(l net.Listener, h http.Handler, log *slog.Logger) *control {
+	return &control{listener: l, server: &http.Server{
+		Handler:      h,
+		ReadTimeout:  requestTimeout,
+		WriteTimeout: requestTimeout,
+		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug), // clients' mistakes
+	}}
 }
 
 // run serves until ctx ends.

@@ -43,7 +43,10 @@ func (d *daemon) publish(v subnet.View) {
 	d.peers = set
 	if former != nil {
 		d.logChanges(former.view, v)
-		d.notify(d.statusLine(v))
+		if status := d.statusLine(v); status != d.said {
+			d.said = status
+			d.notify(status)
+		}
 	}
 }
 
@@ -87,7 +90,8 @@ func (d *daemon) notifyReady() {
 		d.Log.Warn("lease is not used", "lease", s.Lease.Name, "problem", s.Problem)
 	}
 	d.Log.Info("ready", "subnet", d.own.Subnet, "device", d.TunName, "mtu", d.MTU, "queues", d.Queues, "peers", len(v.Peers), "subnet-file", d.subnetFile())
-	d.notify(systemd.SdNotifyReady + "\n" + d.statusLine(v))
+	d.said = d.statusLine(v)
+	d.notify(systemd.SdNotifyReady + "\n" + d.said)
 }
 
 func (d *daemon) statusLine(v subnet.View) string {

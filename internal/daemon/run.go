@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -31,9 +32,11 @@ type daemon struct {
 	network  subnet.Config
 	registry *subnet.Registry
 	manager  *subnet.Manager
+	previous netip.Prefix // subnet of an earlier run
 	own      subnet.Lease
 	conns    []tunnel.Conn
 	device   tunnel.Device
+	fresh    bool // the device was not there before
 	link     routes.Link
 	firewall *routes.Firewall // nil: without
 	tunnel   *tunnel.Tunnel
@@ -42,7 +45,7 @@ type daemon struct {
 	healthz  *control
 
 	state atomic.Pointer[state] // for the control socket
-
+	said  string                // the last STATUS=
 }
 
 // Run is the daemon: it blocks until ctx ends (nil), the start fails, or a loop
@@ -77,6 +80,7 @@ func (d *daemon) undoAll() {
 func (d *daemon) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return named("tunnel", d.tunnel.Run(ctx)) })
+	group.Go(func() error { return d.keepLink(ctx) })
 	group.Go(func() error { return d.keepLease(ctx) })
 	group.Go(func() error { return named("control socket", d.control.run(ctx)) })
 	if d.healthz != nil {
@@ -93,6 +97,13 @@ func (d *daemon) serve(ctx context.Context) error {
 	<-ctx.Done()
 	d.notify(systemd.SdNotifyStopping)
 	err := waitFor(group, stopTimeout)
+	if errors.Is(err, errSlowStop) {
+		// Whatever hangs, the reason for the end is what counts.
+		err = context.Cause(ctx)
+		if errors.Is(err, context.Canceled) {
+			err = nil
+		}
+	}
 	d.close()
 	return err
 }
@@ -107,17 +118,21 @@ func (d *daemon) keepLease(ctx context.Context) error {
 	return err
 }
 
+// watchEmbeddedEtcd ends etcd with the others, not after them: it takes its
+// time.
 func (d *daemon) watchEmbeddedEtcd(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
+		d.etcd.Close()
 		return nil
 	case err := <-d.etcd.Err():
 		return named("embedded etcd", err)
 	}
 }
 
-// waitFor returns the group's error, or nil after a stop whose loops did not
-// end in time: the process ends them.
+// errSlowStop says that a loop did not end in time: the process ends it.
+var errSlowStop = errors.New("a loop did not end in time")
+
 func waitFor(group *errgroup.Group, timeout time.Duration) error {
 	done := make(chan error, 1)
 	go func() { done <- group.Wait() }()
@@ -125,7 +140,7 @@ func waitFor(group *errgroup.Group, timeout time.Duration) error {
 	case err := <-done:
 		return err
 	case <-time.After(timeout):
-		return nil
+		return errSlowStop
 	}
 }
 
@@ -136,9 +151,7 @@ func (d *daemon) close() {
 	for _, c := range d.conns {
 		c.Close()
 	}
-	if d.etcd != nil {
-		d.etcd.Close()
-	}
+	d.registry.Close()
 }
 
 func named(what string, err error) error {

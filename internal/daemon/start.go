@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -19,33 +20,53 @@ import (
 var noSubnet netip.Prefix
 
 // start brings everything up in this order; each step leaves its undoing
-// behind. Nothing is written before all that can be checked has been.
+// behind. The host is checked before etcd is asked, and all that can fail
+// comes before device and rules, which an earlier run may have left in use.
 func (d *daemon) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.claimRunDir,
-		d.checkForwarding,
+		d.checkPrivileges,
+		d.makeDirs,
 		d.findUnderlay,
+		d.checkForwarding,
 		d.startEtcd,
 		d.configure,
 		d.acquire,
 		d.openTunnel,
+		d.listenControl,
 		d.applyLink,
 		d.applyFirewall,
 		d.firstTable,
-		d.listenControl,
 		d.writeSubnetFile,
 	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
 	return nil
 }
 
-// claimRunDir makes the run directory and locks it against a second daemon.
-func (d *daemon) claimRunDir(context.Context) error {
-	if err := os.MkdirAll(d.RunDir, 0o755); err != nil {
-		return fmt.Errorf("run-dir: %w", err)
+func (d *daemon) checkPrivileges(context.Context) error {
+	if err := routes.CheckTUN(); err != nil {
+		return err
+	}
+	return routes.CheckCapability()
+}
+
+// makeDirs makes the directories, locks the run directory against a second
+// daemon, and proves that subnet.env can be written.
+func (d *daemon) makeDirs(context.Context) error {
+	for flag, dir := range map[string]string{
+		"run-dir": d.RunDir, "state-dir": d.StateDir, "subnet-file": filepath.Dir(d.subnetFile()),
+	} {
+		if err := d.makeDir(dir); err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+	}
+	if err := subnet.ProbeEnv(d.subnetFile()); err != nil {
+		return fmt.Errorf("subnet-file: %w", err)
 	}
 	lock, err := lockDir(d.RunDir)
 	if errors.Is(err, unix.EWOULDBLOCK) {
@@ -55,6 +76,19 @@ func (d *daemon) claimRunDir(context.Context) error {
 		return fmt.Errorf("run-dir: %w", err)
 	}
 	d.lock = lock // held until the process ends
+	return nil
+}
+
+// makeDir makes a directory with its parents; a failed start removes what is
+// empty of it again.
+func (d *daemon) makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	d.onUndo(func(context.Context) { os.Remove(dir) })
 	return nil
 }
 
@@ -69,6 +103,7 @@ func (d *daemon) checkForwarding(context.Context) error {
 	if err := routes.EnableForwarding(); err != nil {
 		return err
 	}
+	d.onUndo(func(context.Context) { d.warnIf(routes.DisableForwarding()) })
 	d.Log.Info("set net.ipv4.ip_forward=1")
 	return nil
 }
@@ -99,34 +134,29 @@ func (d *daemon) startEtcd(ctx context.Context) (err error) {
 }
 
 // configure learns the network and checks it against this host.
-func (d *daemon) configure(ctx context.Context) error {
-	id, err := subnet.LoadNodeID(d.StateDir)
+func (d *daemon) configure(ctx context.Context) (err error) {
+	id, err := d.nodeID()
 	if err != nil {
 		return err
 	}
+	d.previous = d.previousSubnet()
 	if d.registry, err = subnet.Dial(ctx, d.Etcd, d.Log); err != nil {
 		return err
 	}
+	d.onUndo(func(context.Context) { d.registry.Close() })
 	d.manager = subnet.NewManager(d.registry, subnet.Options{
 		Identity:    subnet.Identity{NodeID: id, Node: d.NodeName, PublicIP: d.PublicIP, Port: d.Port},
-		Previous:    d.previousSubnet(),
+		Previous:    d.previous,
 		RenewMargin: d.RenewMargin,
 		Grace:       d.LeaseGrace,
 		Log:         d.Log,
 		Publish:     d.publish,
 	})
-	var initial *subnet.Config
-	if d.Network.IsValid() {
-		c, err := subnet.DefaultConfig(d.Network)
-		if err != nil {
-			return fmt.Errorf("network: %w", err)
-		}
-		if d.Port != 0 {
-			c.Port = d.Port
-		}
-		initial = &c
+	d.network, err = d.manager.Configure(ctx, nil)
+	if errors.Is(err, subnet.ErrNoConfig) && d.Network.IsValid() {
+		d.network, err = d.configureFirst(ctx)
 	}
-	if d.network, err = d.manager.Configure(ctx, initial); err != nil {
+	if err != nil {
 		return err
 	}
 	if d.Network.IsValid() && d.network.Network != d.Network {
@@ -135,10 +165,44 @@ func (d *daemon) configure(ctx context.Context) error {
 	if d.network.IPv6Ignored() {
 		d.Log.Warn("the network config asks for IPv6 too; twill carries IPv4 only")
 	}
-	if d.network.Network.Contains(d.PublicIP) {
-		return fmt.Errorf("public-ip %s lies inside Network %s: the underlay and the overlay must not overlap", d.PublicIP, d.network.Network)
+	return d.checkUnderlayOutside(d.network.Network)
+}
+
+// configureFirst writes the first network config. One that could not work here
+// must not stay in etcd, where it would win from then on.
+func (d *daemon) configureFirst(ctx context.Context) (subnet.Config, error) {
+	c, err := subnet.DefaultConfig(d.Network)
+	if err != nil {
+		return c, fmt.Errorf("network: %w", err)
+	}
+	if d.Port != 0 {
+		c.Port = d.Port
+	}
+	if err := d.checkUnderlayOutside(c.Network); err != nil {
+		return c, err
+	}
+	if err := routes.Overlaps(c.Network, d.TunName, d.previous); err != nil {
+		return c, err
+	}
+	return d.manager.Configure(ctx, &c)
+}
+
+func (d *daemon) checkUnderlayOutside(network netip.Prefix) error {
+	if network.Contains(d.PublicIP) {
+		return fmt.Errorf("public-ip %s lies inside Network %s: the underlay and the overlay must not overlap", d.PublicIP, network)
 	}
 	return nil
+}
+
+// nodeID reads or makes the node's id; a failed start keeps none that it made.
+func (d *daemon) nodeID() (string, error) {
+	_, err := os.Stat(subnet.NodeIDPath(d.StateDir))
+	fresh := errors.Is(err, os.ErrNotExist)
+	id, err := subnet.LoadNodeID(d.StateDir)
+	if err == nil && fresh {
+		d.onUndo(func(context.Context) { os.Remove(subnet.NodeIDPath(d.StateDir)) })
+	}
+	return id, err
 }
 
 // previousSubnet is what an earlier run, or Flannel, wrote to the subnet file.
@@ -154,10 +218,6 @@ func (d *daemon) previousSubnet() netip.Prefix {
 }
 
 func (d *daemon) acquire(ctx context.Context) (err error) {
-	// Our own former subnet is where docker0 has its address: not a conflict.
-	if err := routes.Overlaps(d.network.Network, d.TunName, d.previousSubnet()); err != nil {
-		return err
-	}
 	if d.own, err = d.manager.Acquire(ctx); err != nil {
 		return err
 	}
@@ -167,20 +227,32 @@ func (d *daemon) acquire(ctx context.Context) (err error) {
 		}
 	})
 	d.Log.Info("holds lease", "subnet", d.own.Subnet, "network", d.network.Network, "port", d.own.Port, "reserved", d.own.Reserved())
-	return nil
+	return d.checkOverlap()
+}
+
+// checkOverlap refuses a network that something else on this host has a part
+// of. The container bridge in our own subnet is as it should be; one that is
+// still in the former subnet is said, since it hides a peer's.
+func (d *daemon) checkOverlap() error {
+	err := routes.Overlaps(d.network.Network, d.TunName, d.own.Subnet)
+	if err != nil && routes.Overlaps(d.network.Network, d.TunName, d.own.Subnet, d.previous) == nil {
+		d.Log.Warn("our subnet has changed; restart the container runtime with the new one", "subnet", d.own.Subnet, "previous", d.previous, "err", err)
+		return nil
+	}
+	return err
 }
 
 // openTunnel opens device and sockets. A device that is there already is the
 // one of an earlier run; a failed start then leaves it as it was.
 func (d *daemon) openTunnel(context.Context) (err error) {
 	_, lookup := net.InterfaceByName(d.TunName)
-	fresh := lookup != nil
+	d.fresh = lookup != nil
 	if d.device, err = tunnel.OpenPlain(tunnel.PlainConfig{Name: d.TunName, Queues: d.Queues}); err != nil {
 		return err
 	}
 	d.onUndo(func(context.Context) {
 		d.device.Close()
-		if fresh {
+		if d.fresh {
 			d.warnIf(routes.DeleteDevice(d.TunName))
 		}
 	})
@@ -230,9 +302,11 @@ func (d *daemon) applyFirewall(context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("ip-masq: %w", err)
+		return err
 	}
-	d.onUndo(func(context.Context) { d.warnIf(f.Remove()) })
+	if d.fresh { // else an earlier run's rules stay for the next
+		d.onUndo(func(context.Context) { d.warnIf(f.Remove()) })
+	}
 	if err := f.Apply(); err != nil {
 		return err
 	}
@@ -246,14 +320,14 @@ func (d *daemon) firstTable(context.Context) error {
 }
 
 func (d *daemon) listenControl(context.Context) (err error) {
-	if d.control, err = listenControl(SocketPath(d.RunDir), d.handler()); err != nil {
+	if d.control, err = listenControl(SocketPath(d.RunDir), d.handler(), d.Log); err != nil {
 		return err
 	}
 	d.onUndo(func(context.Context) { d.control.close() })
 	if d.Healthz.Port() == 0 {
 		return nil
 	}
-	if d.healthz, err = listenHealthz(d.Healthz); err != nil {
+	if d.healthz, err = listenHealthz(d.Healthz, d.Log); err != nil {
 		return err
 	}
 	d.onUndo(func(context.Context) { d.healthz.close() })
