@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ func configCommand() *cli.Command {
 			{
 				Name:   "get",
 				Usage:  "print the network config, with its defaults filled in",
-				Flags:  etcdFlags(),
+				Flags:  append(etcdFlags(), jsonFlag()), // it is JSON anyhow
 				Action: configGet,
 			},
 			{
@@ -49,27 +50,22 @@ func configGet(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return printConfig(c, network)
+	_, err = fmt.Fprintf(c.App.Writer, "%s\n", network.JSON())
+	return err
 }
 
 func configSet(c *cli.Context) error {
-	raw, err := configArgument(c)
+	raw, _, err := configArgument(c) // before etcd is asked at all
 	if err != nil {
 		return err
 	}
-	if _, err := subnet.ParseConfig(raw); err != nil {
-		return err // before etcd is asked at all
-	}
-	r, err := dialEtcd(c)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	s, err := r.Snapshot(c.Context)
-	if err != nil {
-		return err
-	}
-	return r.ReplaceConfig(c.Context, raw, s.ConfigRev)
+	return askEtcd(c, func(ctx context.Context, r *subnet.Registry) error {
+		s, err := r.Snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		return r.ReplaceConfig(ctx, raw, s.ConfigRev)
+	})
 }
 
 func configCheck(c *cli.Context) error {
@@ -77,63 +73,69 @@ func configCheck(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.App.Writer, "valid: %d subnets of /%d, %s to %s\n", network.SubnetCount(), network.SubnetLen, network.SubnetMin, network.SubnetMax)
-	return nil
+	_, err = fmt.Fprintf(c.App.Writer, "valid: %d subnets of /%d, %s to %s\n", network.SubnetCount(), network.SubnetLen, network.SubnetMin, network.SubnetMax)
+	return err
 }
 
-func configToCheck(c *cli.Context) (subnet.Config, error) {
+func configToCheck(c *cli.Context) (network subnet.Config, err error) {
 	if !c.Args().Present() {
 		return configInEtcd(c)
 	}
-	raw, err := configArgument(c)
-	if err != nil {
-		return subnet.Config{}, err
-	}
-	return subnet.ParseConfig(raw)
+	_, network, err = configArgument(c)
+	return network, err
 }
 
-func configInEtcd(c *cli.Context) (subnet.Config, error) {
-	if c.Args().Present() {
-		return subnet.Config{}, usagef("%s takes no arguments, but got %q", c.Command.FullName(), c.Args().First())
-	}
-	r, err := dialEtcd(c)
-	if err != nil {
-		return subnet.Config{}, err
-	}
-	defer r.Close()
-	s, err := r.Snapshot(c.Context)
-	if err != nil {
-		return subnet.Config{}, err
-	}
-	return s.ParseConfig()
+func configInEtcd(c *cli.Context) (network subnet.Config, err error) {
+	err = askEtcd(c, func(ctx context.Context, r *subnet.Registry) error {
+		s, err := r.Snapshot(ctx)
+		if err == nil {
+			network, err = s.ParseConfig()
+		}
+		return err
+	})
+	return network, err
 }
 
 // maxConfigSize bounds what is read, in bytes; a config has some hundred.
 const maxConfigSize = 64 << 10
 
-// configArgument reads the config that the one argument is or names.
-func configArgument(c *cli.Context) ([]byte, error) {
+// configArgument reads and validates the config that the one argument is or
+// names. Fields that twill does not know are kept, since Flannel may, but said:
+// most of them are misspelt.
+func configArgument(c *cli.Context) (raw []byte, network subnet.Config, err error) {
 	if c.NArg() != 1 {
-		return nil, usagef("%s wants one argument, %s, but got %d", c.Command.FullName(), c.Command.ArgsUsage, c.NArg())
+		return nil, network, usagef("%s wants one argument, %s, but got %d", c.Command.FullName(), c.Command.ArgsUsage, c.NArg())
 	}
-	return readArgument(c.Args().First(), c.App.Reader)
+	if raw, err = readArgument(c.Args().First(), c.App.Reader); err != nil {
+		return nil, network, err
+	}
+	if network, err = subnet.ParseConfig(raw); err != nil {
+		return nil, network, err
+	}
+	for _, field := range subnet.UnknownFields(raw) {
+		fmt.Fprintf(os.Stderr, "twill: field %.64q is not known to twill\n", field)
+	}
+	return raw, network, nil
 }
 
 func readArgument(arg string, stdin io.Reader) ([]byte, error) {
-	switch {
-	case arg == "-":
-		return io.ReadAll(io.LimitReader(stdin, maxConfigSize))
-	case json.Valid([]byte(arg)):
+	if json.Valid([]byte(arg)) {
 		return []byte(arg), nil
 	}
-	raw, err := os.ReadFile(arg)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, usagef("%q is neither JSON nor a file", arg)
+	if arg != "-" {
+		f, err := os.Open(arg)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, usagef("%q is neither JSON nor a file", arg)
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		stdin = f
+	}
+	raw, err := io.ReadAll(io.LimitReader(stdin, maxConfigSize+1))
+	if err == nil && len(raw) > maxConfigSize {
+		err = fmt.Errorf("%s: more than the %d bytes that a network config may have", arg, maxConfigSize)
 	}
 	return raw, err
-}
-
-func printConfig(c *cli.Context, network subnet.Config) error {
-	_, err := fmt.Fprintf(c.App.Writer, "%s\n", network.JSON())
-	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -16,8 +17,8 @@ func downCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "down",
 		Usage: "remove what a stopped daemon left: device, route, rules, files",
-		Description: "The lease in etcd stays until it expires, unless --release-lease is given. The\n" +
-			"data of an embedded etcd stays.",
+		Description: "The lease in etcd and the node id, by which this host would find it again, stay\n" +
+			"unless --release-lease is given. The data of an embedded etcd stays.",
 		Flags: append([]cli.Flag{
 			runDirFlag(), stateDirFlag(), subnetFileFlag(), tunNameFlag(),
 			&cli.BoolFlag{Name: "release-lease", Usage: "delete this host's lease from etcd: another host may take the subnet"},
@@ -28,6 +29,7 @@ func downCommand() *cli.Command {
 				RunDir:     c.String("run-dir"),
 				StateDir:   c.String("state-dir"),
 				SubnetFile: c.String("subnet-file"),
+				KeepNodeID: !c.Bool("release-lease"),
 			}
 			if c.Bool("release-lease") {
 				if err := releaseLease(c, leftovers); err != nil {
@@ -56,17 +58,14 @@ func releaseLease(c *cli.Context, l daemon.Leftovers) error {
 	if err != nil {
 		return err
 	}
-	r, err := dialEtcd(c)
-	if err != nil {
+	return askEtcd(c, func(ctx context.Context, r *subnet.Registry) error {
+		released, kept, err := r.Release(ctx, id)
+		if len(released) > 0 {
+			fmt.Fprintln(os.Stderr, "twill: released lease", strings.Join(released, ", "))
+		}
+		if len(kept) > 0 {
+			fmt.Fprintln(os.Stderr, "twill: reservation stays:", strings.Join(kept, ", "))
+		}
 		return err
-	}
-	defer r.Close()
-	released, kept, err := r.Release(c.Context, id)
-	if len(released) > 0 {
-		fmt.Fprintln(os.Stderr, "twill: released lease", strings.Join(released, ", "))
-	}
-	if len(kept) > 0 {
-		fmt.Fprintln(os.Stderr, "twill: reservation stays:", strings.Join(kept, ", "))
-	}
-	return err
+	})
 }

@@ -5,13 +5,16 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"twill/internal/lab"
+	"twill/subnet"
 )
 
 // A start that fails says one clear line and leaves nothing behind.
@@ -124,17 +127,81 @@ func TestDownRemovesEverything(t *testing.T) {
 		t.Error("a stop removed the device; a restart would have to make it anew")
 	}
 	down := []string{"down", "--run-dir", h.RunDir(), "--state-dir", h.StateDir()}
-	for range 2 { // the second has nothing to do
-		_, err := h.Twill(c.ctx, down...)
-		c.must(err)
-	}
+	_, err := h.Twill(c.ctx, down...)
+	c.must(err)
 	if after := c.kernelState(h); after != before {
 		t.Errorf("kernel state was %s\nand is %s", before, after)
+	}
+	if _, err := os.Stat(subnet.NodeIDPath(h.StateDir())); err != nil {
+		t.Errorf("the node id went although its lease is in etcd: %v", err)
+	}
+	for range 2 { // the second has nothing to do
+		_, err := h.Twill(c.ctx, append(down, "--release-lease", "--etcd-endpoints", c.EtcdEndpoint())...)
+		c.must(err)
 	}
 	for _, dir := range []string{h.RunDir(), h.StateDir()} {
 		if _, err := os.Stat(dir); err == nil {
 			t.Errorf("%s is still there", dir)
 		}
+	}
+	if leases := c.leases(); len(leases) != 0 {
+		t.Errorf("leases are still there: %+v", leases)
+	}
+}
+
+// A restart that fails leaves what the earlier run left, in use as it was.
+func TestFailedRestartBreaksNothing(t *testing.T) {
+	c := newCluster(t, 1, network(testNetwork))
+	h := c.Hosts[0]
+	c.stop(c.start(h, "--iptables-forward-rules"))
+	before, rules := c.kernelState(h), c.rules(h)
+	if !strings.Contains(rules, "TWILL-FWD-twill0") {
+		t.Fatalf("no rules to begin with: %s", rules)
+	}
+	c.occupy(h, 8285)
+	c.fails(h, exitFailed, "8285", "run", "--etcd-endpoints", c.EtcdEndpoint(), "--run-dir", h.RunDir(), "--state-dir", h.StateDir(), "--mtu", "1200")
+	if after := c.kernelState(h); after != before {
+		t.Errorf("kernel state was %s\nand is %s", before, after)
+	}
+	if after := c.rules(h); after != rules {
+		t.Errorf("rules were %s\nand are %s", rules, after)
+	}
+}
+
+func (c *cluster) rules(h *lab.Host) (rules string) {
+	c.t.Helper()
+	c.must(h.Do(func() error {
+		out, err := exec.Command("iptables", "-S").CombinedOutput()
+		rules = string(out)
+		return err
+	}))
+	return rules
+}
+
+// A network that cannot work here must not stay in etcd, where it would win
+// over the corrected one.
+func TestOverlappingNetworkIsNotWritten(t *testing.T) {
+	c := newCluster(t, 1, "")
+	h := c.Hosts[0]
+	c.fails(h, exitFailed, "overlap", "run", "--etcd-endpoints", c.EtcdEndpoint(), "--run-dir", h.RunDir(), "--state-dir", h.StateDir(), "--network", "198.18.0.0/15")
+	c.start(h, "--network", testNetwork)
+	if e := readEnv(t, h.EnvFile()); e.Network.String() != testNetwork {
+		t.Errorf("network is %s, want %s", e.Network, testNetwork)
+	}
+}
+
+// Failed starts must not fill etcd with leases that hold no key.
+func TestFailedStartsLeaveNoEtcdLease(t *testing.T) {
+	c := newCluster(t, 1, network(testNetwork))
+	h := c.Hosts[0]
+	c.occupy(h, 8285)
+	for range 2 {
+		c.fails(h, exitFailed, "8285", "run", "--etcd-endpoints", c.EtcdEndpoint(), "--run-dir", h.RunDir(), "--state-dir", h.StateDir())
+	}
+	resp, err := c.etcd.Leases(c.ctx)
+	c.must(err)
+	if len(resp.Leases) != 0 {
+		t.Errorf("%d etcd leases are left", len(resp.Leases))
 	}
 }
 
@@ -148,4 +215,6 @@ func TestCommandsWithoutDaemon(t *testing.T) {
 	c.fails(h, exitFailed, "no network config", "config", "get", "--etcd-endpoints", c.EtcdEndpoint())
 	c.fails(h, exitFailed, "SubnetLen", "config", "set", "--etcd-endpoints", c.EtcdEndpoint(), `{"Network":"10.5.0.0/16","SubnetLen":99}`)
 	c.fails(h, exitUsage, "neither JSON nor a file", "config", "check", "nowhere")
+	c.StopEtcd()
+	c.fails(h, exitFailed, "gave no answer", "leases", "--etcd-endpoints", c.EtcdEndpoint())
 }

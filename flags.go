@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -58,13 +62,26 @@ func etcdConfig(c *cli.Context) (subnet.EtcdConfig, error) {
 	return cfg, nil
 }
 
-// dialEtcd connects for a command that asks once.
-func dialEtcd(c *cli.Context) (*subnet.Registry, error) {
+// askTimeout bounds a command that asks etcd once.
+const askTimeout = 10 * time.Second
+
+// askEtcd calls ask with a connection to etcd, for a command that asks once.
+func askEtcd(c *cli.Context, ask func(context.Context, *subnet.Registry) error) error {
 	cfg, err := etcdConfig(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return subnet.Dial(c.Context, cfg, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	ctx, cancel := context.WithTimeout(c.Context, askTimeout)
+	defer cancel()
+	r, err := subnet.Dial(ctx, cfg, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err == nil {
+		defer r.Close()
+		err = ask(ctx, r)
+	}
+	if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("etcd at %s gave no answer in %v", c.String("etcd-endpoints"), askTimeout)
+	}
+	return err
 }
 
 func runDirFlag() cli.Flag {
@@ -80,7 +97,7 @@ func tunNameFlag() cli.Flag {
 }
 
 func subnetFileFlag() cli.Flag {
-	return &cli.StringFlag{Name: "subnet-file", EnvVars: flannelEnv("subnet-file"), Usage: "`FILE` for the subnet and MTU (default: subnet.env in the run-dir)"}
+	return &cli.StringFlag{Name: "subnet-file", EnvVars: flannelEnv("subnet-file"), DefaultText: "subnet.env in the run-dir", Usage: "`FILE` for the subnet and MTU"}
 }
 
 func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"} }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +62,31 @@ func TestFencedByAnotherOwner(t *testing.T) {
 	c.must(err)
 	if code != exitFenced || !strings.Contains(daemons[0].Log(), "usurper") {
 		t.Errorf("exit code %d, want %d and the winner's name; it said:\n%s", code, exitFenced, daemons[0].Log())
+	}
+}
+
+// What hangs at the end, here an iptables that waits for its lock, must not hide
+// why the daemon ends.
+func TestFencedWhileIptablesHangs(t *testing.T) {
+	c := newCluster(t, 1, network(testNetwork))
+	h := c.Hosts[0]
+	programs := t.TempDir()
+	real, err := exec.LookPath("iptables")
+	c.must(err)
+	slow := fmt.Sprintf("#!/bin/sh\n[ -e %[1]s/hang ] && { touch %[1]s/hangs; sleep 5; }\nexec %[2]s \"$@\"\n", programs, real)
+	c.must(os.WriteFile(programs+"/iptables", []byte(slow), 0o755))
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	p := c.start(h, "--iptables-forward-rules", "--iptables-resync", "1")
+	c.must(os.WriteFile(programs+"/hang", nil, 0o644))
+	c.waitFor("iptables to hang", func() error {
+		_, err := os.Stat(programs + "/hangs")
+		return err
+	})
+	c.put(c.leaseKey(h), `{"PublicIP":"198.18.0.99","BackendType":"udp","BackendData":{"Proto":1,"Node":"usurper","NodeID":"0f","Port":8285}}`)
+	code, err := p.Wait(c.patient())
+	c.must(err)
+	if code != exitFenced {
+		t.Errorf("exit code %d, want %d; it said:\n%s", code, exitFenced, p.Log())
 	}
 }
 
@@ -144,6 +171,24 @@ func TestPoisonLeases(t *testing.T) {
 		return err
 	})
 	c.pingAll()
+}
+
+// What others write into etcd must not steer the terminal, and is shown to be
+// wrong whatever the config says.
+func TestHostileLeasesOnTerminal(t *testing.T) {
+	c := newCluster(t, 1, "")
+	c.put(defaultPrefix+"/subnets/\x1b[2Jevil\tx\ny", "{}")
+	c.put(defaultPrefix+"/subnets/10.5.9.0-24", `{"PublicIP":"fe80::1%\u001b[31mEVIL\nx"}`)
+	out, err := c.Hosts[0].Twill(c.ctx, "leases", "--etcd-endpoints", c.EtcdEndpoint())
+	c.must(err)
+	if lines := strings.Count(out, "\n"); lines != 3 || strings.Contains(out, "\x1b") {
+		t.Errorf("want a header, two lines and no escape sequence, got %q", out)
+	}
+	for _, l := range c.leases() {
+		if l.Problem == "" {
+			t.Errorf("no problem is shown of %+v", l)
+		}
+	}
 }
 
 // Flannel's own lease is a peer at the network config's port.

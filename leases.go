@@ -3,7 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"net/netip"
+	"fmt"
+	"os"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,16 +20,13 @@ func leasesCommand() *cli.Command {
 		Usage: "list the leases of all hosts, from etcd",
 		Flags: append(etcdFlags(), jsonFlag()),
 		Action: func(c *cli.Context) error {
-			r, err := dialEtcd(c)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			leases, err := readLeases(c.Context, r)
-			if err != nil {
-				return err
-			}
-			return show(c, leases, func(t *table) { leaseRows(t, leases) })
+			return askEtcd(c, func(ctx context.Context, r *subnet.Registry) error {
+				leases, err := readLeases(ctx, r)
+				if err != nil {
+					return err
+				}
+				return show(c, leases, func(t *table) { leaseRows(t, leases) })
+			})
 		},
 	}
 }
@@ -41,26 +39,30 @@ func readLeases(ctx context.Context, r *subnet.Registry) (api.Leases, error) {
 	if err != nil {
 		return api.Leases{}, err
 	}
-	network, configErr := s.ParseConfig()
+	var problems map[string]string
+	if network, err := s.ParseConfig(); err == nil {
+		problems = s.Problems(network)
+	} else {
+		fmt.Fprintln(os.Stderr, "twill: the leases are not checked against the network config:", err)
+	}
 	out := api.Leases{Leases: make([]api.Lease, len(s.Leases))}
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(ttlRequests)
 	for i, l := range s.Leases {
 		a := &out.Leases[i]
 		*a = leaseRow(l)
-		if configErr == nil {
-			a.Problem = subnet.Problem(l, network, netip.Prefix{})
+		if a.Problem == "" {
+			a.Problem = problems[l.Name]
 		}
 		if l.Reserved() {
 			continue
 		}
 		group.Go(func() error {
-			ttl, err := r.TimeToLive(ctx, l)
-			if err == nil {
+			if ttl, err := r.TimeToLive(ctx, l); err == nil { // else it is not shown
 				seconds := int64(ttl / time.Second)
 				a.ExpiresIn = &seconds
 			}
-			return err
+			return nil
 		})
 	}
 	return out, group.Wait()
@@ -82,7 +84,9 @@ func leaseRow(l subnet.Lease) api.Lease {
 	if l.PublicIP.IsValid() {
 		a.PublicIP = l.PublicIP.String()
 	}
-	if a.Backend == "" && l.Err == nil {
+	if l.Err != nil {
+		a.Problem = l.Err.Error()
+	} else if a.Backend == "" {
 		a.Backend = subnet.BackendUDP
 	}
 	return a

@@ -3,11 +3,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -28,6 +31,9 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := newApp().RunContext(ctx, os.Args)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = exitStatus(exitInterrupted)
+	}
 	stop()
 	var status exitStatus
 	if err != nil && !errors.As(err, &status) {
@@ -50,12 +56,14 @@ func newApp() *cli.App {
 			dockerOptsCommand(),
 			downCommand(),
 			versionCommand(),
+			helpCommand(),
 		},
-		Action:         groupAction,
-		OnUsageError:   onUsageError,
-		ExitErrHandler: func(*cli.Context, error) {}, // main alone ends the process
-		HideVersion:    true,
-		Suggest:        true,
+		Action:          groupAction,
+		OnUsageError:    onUsageError,
+		ExitErrHandler:  func(*cli.Context, error) {}, // main alone ends the process
+		HideVersion:     true,
+		HideHelpCommand: true, // ours knows subcommands
+		Suggest:         true,
 		// A comma is part of many a regular expression: lists are repeated flags.
 		DisableSliceFlagSeparator: true,
 	}
@@ -68,6 +76,7 @@ func newApp() *cli.App {
 func strict(commands []*cli.Command) {
 	for _, c := range commands {
 		c.OnUsageError = onUsageError
+		c.HideHelpCommand = true
 		if len(c.Subcommands) > 0 {
 			c.Action = groupAction
 			strict(c.Subcommands)
@@ -76,6 +85,8 @@ func strict(commands []*cli.Command) {
 		if c.ArgsUsage == "" {
 			c.ArgsUsage = " " // keeps the help from offering [arguments...]
 			c.Before = noArguments
+		} else {
+			c.Before = noLateFlags
 		}
 	}
 }
@@ -87,12 +98,46 @@ func noArguments(c *cli.Context) error {
 	return nil
 }
 
+// noLateFlags explains what would otherwise look like wrong arguments.
+func noLateFlags(c *cli.Context) error {
+	for _, arg := range c.Args().Slice() {
+		if len(arg) > 1 && strings.HasPrefix(arg, "-") {
+			return usagef("%s: flags go before the arguments, but %q comes after one", c.Command.FullName(), arg)
+		}
+	}
+	return nil
+}
+
 // groupAction is reached where no subcommand of that name exists.
 func groupAction(c *cli.Context) error {
 	if !c.Args().Present() {
 		return cli.ShowSubcommandHelp(c)
 	}
-	return usagef("unknown command %q; `twill help` lists the commands", c.Args().First())
+	return unknownCommand(c.Args().First())
+}
+
+func unknownCommand(name string) error {
+	return usagef("unknown command %q; `twill help` lists the commands", name)
+}
+
+func helpCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "help",
+		Usage:     "explain twill or one of its commands",
+		ArgsUsage: "[command]",
+		Action: func(c *cli.Context) error {
+			commands := c.App.Commands
+			for _, name := range c.Args().Slice() {
+				i := slices.IndexFunc(commands, func(command *cli.Command) bool { return command.Name == name })
+				if i < 0 {
+					return unknownCommand(name)
+				}
+				commands = commands[i].Subcommands
+			}
+			line := append([]string{c.App.Name}, c.Args().Slice()...)
+			return c.App.RunContext(c.Context, append(line, "--help"))
+		},
+	}
 }
 
 // usageError is the caller's mistake: exit code 2.
@@ -103,7 +148,7 @@ func (e usageError) Unwrap() error { return e.error }
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {
-	return usagef("%w; see `twill help %s`", err, c.Command.Name)
+	return usagef("%w; see `%s --help`", err, cmp.Or(c.Command.HelpName, c.App.Name))
 }
 
 // exitStatus ends the program with that code and without a message: the reason

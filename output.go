@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 )
@@ -28,10 +29,19 @@ type table struct{ w *tabwriter.Writer }
 func (t *table) row(cells ...string) {
 	for i, cell := range cells {
 		if cell == "" && i < len(cells)-1 {
-			cells[i] = "-" // an empty cell would be hard to see between others
+			cell = "-" // an empty cell would be hard to see between others
 		}
+		cells[i] = strings.Map(printable, cell)
 	}
 	fmt.Fprintln(t.w, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+}
+
+// printable keeps what others wrote into etcd from steering the terminal.
+func printable(r rune) rune {
+	if !unicode.IsPrint(r) {
+		return '?'
+	}
+	return r
 }
 
 func number[T uint16 | uint64](n T) string { return fmt.Sprint(n) }

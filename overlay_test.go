@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/net/ipv4"
 
 	"twill/internal/api"
@@ -93,26 +95,57 @@ func TestHostJoinsAndLeaves(t *testing.T) {
 // A stop leaves device, route and lease: the pods' packets wait for nobody, but
 // nothing has to be made anew.
 func TestRestartKeepsSubnet(t *testing.T) {
-	c := newCluster(t, 2, network(testNetwork))
-	daemons := c.startAll()
-	before := c.subnetOf(c.Hosts[0])
-	c.stop(daemons[0])
-	daemons[0] = c.start(c.Hosts[0])
-	if after := c.subnetOf(c.Hosts[0]); after != before {
-		t.Errorf("subnet %s after a restart, want %s", after, before)
+	for name, end := range map[string]func(*cluster, *lab.Process){
+		"stopped": (*cluster).stop,
+		"killed":  func(_ *cluster, p *lab.Process) { p.Kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 2, network(testNetwork))
+			daemons := c.startAll()
+			before := c.subnetOf(c.Hosts[0])
+			end(c, daemons[0])
+			c.start(c.Hosts[0])
+			if after := c.subnetOf(c.Hosts[0]); after != before {
+				t.Errorf("subnet %s after a restart, want %s", after, before)
+			}
+			c.pingAll()
+		})
 	}
-	c.pingAll()
 }
 
-func TestKilledDaemonComesBack(t *testing.T) {
-	c := newCluster(t, 2, network(testNetwork))
-	daemons := c.startAll()
+// /run is empty after a boot, and a container bridge may be up before us.
+func TestRestartWithoutSubnetFile(t *testing.T) {
+	c := newCluster(t, 1, network(testNetwork))
+	p := c.start(c.Hosts[0])
+	c.attach(c.Hosts[0])
 	before := c.subnetOf(c.Hosts[0])
-	daemons[0].Kill()
+	c.stop(p)
+	c.must(os.Remove(c.Hosts[0].EnvFile()))
 	c.start(c.Hosts[0])
 	if after := c.subnetOf(c.Hosts[0]); after != before {
-		t.Errorf("subnet %s after a kill, want %s", after, before)
+		t.Errorf("subnet %s, want %s", after, before)
 	}
+}
+
+// Somebody deletes our route: it would cost all traffic.
+func TestRouteIsPutBack(t *testing.T) {
+	c := newCluster(t, 2, network(testNetwork))
+	c.startAll("--iptables-resync", "1")
+	link := c.Hosts[0].Link()
+	twill0, err := link.LinkByName(defaultTunName)
+	c.must(err)
+	routes, err := link.RouteList(twill0, netlink.FAMILY_V4)
+	c.must(err)
+	for _, r := range routes {
+		c.must(link.RouteDel(&r))
+	}
+	c.waitFor("the route", func() error {
+		now, err := link.RouteList(twill0, netlink.FAMILY_V4)
+		if err == nil && len(now) != len(routes) {
+			err = fmt.Errorf("%d routes, want %d", len(now), len(routes))
+		}
+		return err
+	})
 	c.pingAll()
 }
 

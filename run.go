@@ -44,27 +44,27 @@ func networkFlags() []cli.Flag {
 		&cli.StringFlag{Name: "network", EnvVars: env("network"), Usage: "write a network config for `CIDR` to etcd if there is none"},
 		&cli.BoolFlag{Name: "embed-etcd", EnvVars: env("embed-etcd"), Usage: "run an etcd in this process, for a first node or a lab, and use it"},
 		&cli.StringFlag{Name: "embed-etcd-listen", Value: "127.0.0.1:2379", EnvVars: env("embed-etcd-listen"), Usage: "its client `ADDRESS:PORT`; there is no authentication"},
-		&cli.StringFlag{Name: "node-name", EnvVars: env("node-name"), Usage: "`NAME` of this host in the lease (default: the host name)"},
+		&cli.StringFlag{Name: "node-name", EnvVars: env("node-name"), DefaultText: "the host name", Usage: "`NAME` of this host in the lease"},
 		&cli.IntFlag{Name: "subnet-lease-renew-margin", Value: 60, EnvVars: flannelEnv("subnet-lease-renew-margin"), Usage: "renew the lease at the latest this many `MINUTES` before it expires"},
-		&cli.DurationFlag{Name: "lease-grace", Value: time.Minute, EnvVars: env("lease-grace"), Usage: "how long a peer whose lease vanished stays in use"},
+		&cli.DurationFlag{Name: "lease-grace", Value: time.Minute, EnvVars: env("lease-grace"), Usage: "`TIME` for which a peer whose lease vanished stays in use"},
 	}
 }
 
 // hostFlags concern this host's interfaces, addresses and kernel state.
 func hostFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "iface", EnvVars: flannelEnv("iface"), Usage: "underlay interface, by `NAME or address`; repeatable, the first that exists counts"},
+		&cli.StringSliceFlag{Name: "iface", EnvVars: flannelEnv("iface"), Usage: "underlay interface, by `NAME` or address; repeatable, the first that exists counts"},
 		&cli.StringSliceFlag{Name: "iface-regex", EnvVars: flannelEnv("iface-regex"), Usage: "underlay interface by `REGEX` on name or address, after --iface; repeatable"},
 		&cli.StringFlag{Name: "iface-can-reach", EnvVars: flannelEnv("iface-can-reach"), Usage: "underlay interface by the route to `ADDRESS`, after --iface-regex"},
-		&cli.StringFlag{Name: "public-ip", EnvVars: flannelEnv("public-ip"), Usage: "`ADDRESS` at which peers reach this host (default: the underlay address)"},
-		&cli.IntFlag{Name: "port", EnvVars: env("port"), Usage: "UDP `PORT` (default: the network config's)"},
+		&cli.StringFlag{Name: "public-ip", EnvVars: flannelEnv("public-ip"), DefaultText: "the underlay address", Usage: "`ADDRESS` at which peers reach this host"},
+		&cli.IntFlag{Name: "port", EnvVars: env("port"), DefaultText: "the network config's", Usage: "UDP `PORT`"},
 		tunNameFlag(),
-		&cli.IntFlag{Name: "mtu", EnvVars: env("mtu"), Usage: "MTU of the TUN device in `BYTES` (default: underlay MTU - 28)"},
+		&cli.IntFlag{Name: "mtu", EnvVars: env("mtu"), DefaultText: "underlay MTU - 28", Usage: "MTU of the TUN device in `BYTES`"},
 		&cli.IntFlag{Name: "queues", Value: min(runtime.NumCPU(), defaultQueues), EnvVars: env("queues"), Usage: "`NUMBER` of TUN queues, each with a socket and two threads"},
 		&cli.StringFlag{Name: "spoof-check", Value: tunnel.SpoofStrict.String(), EnvVars: env("spoof-check"), Usage: "`HOW` the source of a packet is checked: strict, source (outer only) or off"},
 		&cli.BoolFlag{Name: "ip-masq", EnvVars: flannelEnv("ip-masq"), Usage: "masquerade what leaves the overlay"},
 		&cli.BoolFlag{Name: "iptables-forward-rules", Value: true, EnvVars: flannelEnv("iptables-forward-rules"), Usage: "accept forwarded packets of the overlay"},
-		&cli.IntFlag{Name: "iptables-resync", Value: 5, EnvVars: flannelEnv("iptables-resync"), Usage: "check our iptables rules every so many `SECONDS`"},
+		&cli.IntFlag{Name: "iptables-resync", Value: 5, EnvVars: flannelEnv("iptables-resync"), Usage: "check our iptables rules, address and route every so many `SECONDS`"},
 		&cli.BoolFlag{Name: "set-sysctls", EnvVars: env("set-sysctls"), Usage: "set net.ipv4.ip_forward=1 if it is not"},
 	}
 }
@@ -77,8 +77,8 @@ func daemonFlags() []cli.Flag {
 		subnetFileFlag(),
 		&cli.StringFlag{Name: "healthz-ip", Value: "0.0.0.0", EnvVars: flannelEnv("healthz-ip"), Usage: "`ADDRESS` of /healthz"},
 		&cli.IntFlag{Name: "healthz-port", EnvVars: flannelEnv("healthz-port"), Usage: "`PORT` of /healthz; 0 is off"},
-		&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: env("log-level"), Usage: "debug, info, warn or error"},
-		&cli.StringFlag{Name: "log-format", Value: "text", EnvVars: env("log-format"), Usage: "text or json"},
+		&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: env("log-level"), Usage: "`LEVEL`: debug, info, warn or error"},
+		&cli.StringFlag{Name: "log-format", Value: "text", EnvVars: env("log-format"), Usage: "`FORMAT`: text or json"},
 	}
 }
 

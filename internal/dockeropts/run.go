@@ -22,7 +22,7 @@ func Run(o Options, getenv func(string) string) error {
 		return fmt.Errorf("docker options from %s: %w", o.EnvFile, err)
 	}
 	if err := replace(o.Output, out); err != nil {
-		return fmt.Errorf("write docker options: %w", err)
+		return fmt.Errorf("write docker options to %s: %w", o.Output, err)
 	}
 	return nil
 }
