@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,36 @@ func TestPodsReachPods(t *testing.T) {
 					_, err := lab.Transfer(c.ctx, from, to, transferSize)
 					c.must(err)
 				}
+			}
+		})
+	}
+}
+
+// Every offload can be switched off, alone or with all others, and a host
+// without any gets on with one that has them all.
+func TestOffloadsOff(t *testing.T) {
+	for _, offload := range []string{"off", "tso", "uso", "udp-segment,udp-gro", "tso,udp-segment"} {
+		t.Run(offload, func(t *testing.T) {
+			c := newCluster(t, 2, network(testNetwork))
+			c.start(c.Hosts[0], "--offload", offload)
+			c.start(c.Hosts[1])
+			for i, h := range c.Hosts {
+				c.attach(h)
+				c.waitPeers(h, 1)
+				var s api.Status
+				c.must(c.twillJSON(h, &s, "status", "--run-dir", h.RunDir(), "--json"))
+				for _, o := range s.Offloads {
+					if i == 0 && o.On != slices.Contains(strings.Split(offload, ","), o.Name) {
+						t.Errorf("with --offload %s: %+v", offload, o)
+					}
+				}
+			}
+			pods := c.pods()
+			for i := range pods {
+				from, to := pods[i], pods[1-i]
+				c.must(lab.Echo(c.ctx, from, to, 1, 1444, 20000))
+				_, err := lab.Transfer(c.ctx, from, to, transferSize)
+				c.must(err)
 			}
 		})
 	}

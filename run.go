@@ -61,6 +61,7 @@ func hostFlags() []cli.Flag {
 		tunNameFlag(),
 		&cli.IntFlag{Name: "mtu", EnvVars: env("mtu"), DefaultText: "underlay MTU - 28", Usage: "MTU of the TUN device in `BYTES`"},
 		&cli.IntFlag{Name: "queues", Value: min(runtime.NumCPU(), defaultQueues), EnvVars: env("queues"), Usage: "`NUMBER` of TUN queues, each with a socket and two threads"},
+		&cli.StringFlag{Name: "offload", Value: tunnel.AllOffloads.String(), EnvVars: env("offload"), Usage: "the kernel's offloads to use: auto, off, or a `LIST` of tso, uso, udp-segment, udp-gro"},
 		&cli.StringFlag{Name: "spoof-check", Value: tunnel.SpoofStrict.String(), EnvVars: env("spoof-check"), Usage: "`HOW` the source of a packet is checked: strict, source (outer only) or off"},
 		&cli.BoolFlag{Name: "ip-masq", EnvVars: flannelEnv("ip-masq"), Usage: "masquerade what leaves the overlay"},
 		&cli.BoolFlag{Name: "iptables-forward-rules", Value: true, EnvVars: flannelEnv("iptables-forward-rules"), Usage: "accept forwarded packets of the overlay"},
@@ -159,6 +160,9 @@ func parseHost(c *cli.Context, cfg *daemon.Config) (err error) {
 	}
 	if cfg.SpoofCheck, err = tunnel.ParseSpoofCheck(c.String("spoof-check")); err != nil {
 		return usagef("spoof-check: %w", err)
+	}
+	if cfg.Offloads, err = tunnel.ParseOffloads(c.String("offload")); err != nil {
+		return usageError{err}
 	}
 	if cfg.NodeName == "" {
 		if cfg.NodeName, err = os.Hostname(); err != nil {

@@ -34,6 +34,9 @@ func statusRows(t *table, s api.Status, now time.Time) {
 	t.row("device", fmt.Sprintf("%s, MTU %d, %d queues", s.Device, s.MTU, s.Queues))
 	t.row("peers", fmt.Sprintf("%d, %d leases skipped", s.Peers, s.Skipped))
 	t.row("etcd", etcdCell(s.Etcd, now))
+	for _, o := range s.Offloads {
+		t.row("offload "+o.Name, offloadCell(o))
+	}
 	t.row("sent", countersCell(s.Tx))
 	t.row("received", countersCell(s.Rx))
 	for _, d := range []struct {
@@ -52,6 +55,13 @@ func etcdCell(e api.Etcd, now time.Time) string {
 		return fmt.Sprintf("away for %v, forwarding with the table of revision %d: %s", since, e.Revision, e.Error)
 	}
 	return fmt.Sprintf("answers since %v, table of revision %d", since, e.Revision)
+}
+
+func offloadCell(o api.Offload) string {
+	if o.On {
+		return "on"
+	}
+	return "off: " + o.Why
 }
 
 func countersCell(c api.Counters) string {

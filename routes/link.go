@@ -24,6 +24,10 @@ type Link struct {
 	Address netip.Addr   // IPv4, set on the device as /32
 	MTU     int          // bytes, 68 to 65535
 	Network netip.Prefix // IPv4, the one route of the device
+	// TxQueueLen is the length of each queue in packets, GSOMaxSize the largest
+	// super-packet in bytes that the kernel hands over. 0 leaves them alone.
+	TxQueueLen int
+	GSOMaxSize int
 }
 
 // Apply makes the device what l says: its MTU, Address as its only IPv4
@@ -46,6 +50,9 @@ func (l Link) Apply() error {
 		return err
 	}
 	if err := l.applyMTU(link); err != nil {
+		return err
+	}
+	if err := l.applyQueueing(link); err != nil {
 		return err
 	}
 	if err := l.applyInetConf(link); err != nil {
@@ -83,6 +90,31 @@ func (l Link) applyMTU(link netlink.Link) error {
 	}
 	if err := netlink.LinkSetMTU(link, l.MTU); err != nil {
 		return fmt.Errorf("device %s: set MTU %d: %w", l.Name, l.MTU, err)
+	}
+	return nil
+}
+
+func (l Link) applyQueueing(link netlink.Link) error {
+	attrs := link.Attrs()
+	if l.TxQueueLen != 0 && attrs.TxQLen != l.TxQueueLen {
+		if err := netlink.LinkSetTxQLen(link, l.TxQueueLen); err != nil {
+			return fmt.Errorf("device %s: set txqueuelen %d: %w", l.Name, l.TxQueueLen, err)
+		}
+	}
+	if l.GSOMaxSize == 0 {
+		return nil
+	}
+	size := uint32(l.GSOMaxSize)
+	if attrs.GSOMaxSize != size {
+		if err := netlink.LinkSetGSOMaxSize(link, l.GSOMaxSize); err != nil {
+			return fmt.Errorf("device %s: set gso_max_size %d: %w", l.Name, size, err)
+		}
+	}
+	// Linux 6.3; 0 is an older kernel, for which the other one counts.
+	if attrs.GSOIPv4MaxSize != 0 && attrs.GSOIPv4MaxSize != size {
+		if err := netlink.LinkSetGSOIPv4MaxSize(link, l.GSOMaxSize); err != nil {
+			return fmt.Errorf("device %s: set gso_ipv4_max_size %d: %w", l.Name, size, err)
+		}
 	}
 	return nil
 }

@@ -274,3 +274,20 @@ func TestLinkMTUBounds(t *testing.T) {
 		wantLink(t, l)
 	}
 }
+
+// The tunnel's offload mode wants a longer queue and smaller super-packets.
+func TestLinkQueueing(t *testing.T) {
+	newNamespace(t)
+	addTUN(t, testLink.Name, netlink.TUNTAP_MODE_TUN)
+	l := testLink
+	l.TxQueueLen, l.GSOMaxSize = 8000, 61000
+	for range 2 {
+		noError(t, l.Apply())
+		link, err := netlink.LinkByName(l.Name)
+		noError(t, err)
+		a := link.Attrs()
+		if a.TxQLen != l.TxQueueLen || a.GSOMaxSize != 61000 || a.GSOIPv4MaxSize != 61000 {
+			t.Errorf("txqueuelen %d, gso_max_size %d, gso_ipv4_max_size %d; want 8000, 61000, 61000", a.TxQLen, a.GSOMaxSize, a.GSOIPv4MaxSize)
+		}
+	}
+}

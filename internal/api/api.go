@@ -80,6 +80,7 @@ type Status struct {
 	Peers    int          `json:"peers"`
 	Skipped  int          `json:"skipped_leases"`
 	Etcd     Etcd         `json:"etcd"`
+	Offloads []Offload    `json:"offloads"`
 	Tx       Counters     `json:"tx"`
 	Rx       Counters     `json:"rx"`
 }
@@ -90,6 +91,13 @@ type Etcd struct {
 	Since     time.Time `json:"since"`
 	Error     string    `json:"error,omitempty"`
 	Revision  int64     `json:"revision"`
+}
+
+// Offload is one of the kernel's offloads: in use, or why it is not.
+type Offload struct {
+	Name string `json:"name"`
+	On   bool   `json:"on"`
+	Why  string `json:"why,omitempty"`
 }
 
 // Counters count one direction; Drops is by reason and lacks reasons that did

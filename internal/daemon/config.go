@@ -30,6 +30,7 @@ type Config struct {
 	TunName      string
 	MTU          int // of the TUN, bytes; 0: underlay MTU − encapsulation
 	Queues       int
+	Offloads     tunnel.Offloads
 	RunDir       string // control socket, subnet.env
 	StateDir     string // node id, embedded etcd's data
 	SubnetFile   string // "": subnet.env in RunDir

@@ -89,6 +89,9 @@ func (d *daemon) notifyReady() {
 	for _, s := range v.Skipped {
 		d.Log.Warn("lease is not used", "lease", s.Lease.Name, "problem", s.Problem)
 	}
+	for _, m := range d.tunnel.Modes() {
+		d.Log.Info("offload", "name", m.Offload, "on", m.On, "why", m.Why)
+	}
 	d.Log.Info("ready", "subnet", d.own.Subnet, "device", d.TunName, "mtu", d.MTU, "queues", d.Queues, "peers", len(v.Peers), "subnet-file", d.subnetFile())
 	d.said = d.statusLine(v)
 	d.notify(systemd.SdNotifyReady + "\n" + d.said)

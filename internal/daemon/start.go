@@ -247,7 +247,7 @@ func (d *daemon) checkOverlap() error {
 func (d *daemon) openTunnel(context.Context) (err error) {
 	_, lookup := net.InterfaceByName(d.TunName)
 	d.fresh = lookup != nil
-	if d.device, err = tunnel.OpenPlain(tunnel.PlainConfig{Name: d.TunName, Queues: d.Queues}); err != nil {
+	if d.device, err = tunnel.Open(tunnel.OpenConfig{Name: d.TunName, Queues: d.Queues, Offloads: d.Offloads, Log: d.Log}); err != nil {
 		return err
 	}
 	d.onUndo(func(context.Context) {
@@ -256,8 +256,13 @@ func (d *daemon) openTunnel(context.Context) (err error) {
 			d.warnIf(routes.DeleteDevice(d.TunName))
 		}
 	})
-	listen := netip.AddrPortFrom(d.underlay.Addr, d.own.Port)
-	if d.conns, err = tunnel.Listen(listen, d.Queues); err != nil {
+	d.conns, err = tunnel.ListenConfig{
+		Address:  netip.AddrPortFrom(d.underlay.Addr, d.own.Port),
+		Sockets:  d.Queues,
+		Offloads: d.Offloads,
+		Log:      d.Log,
+	}.Listen()
+	if err != nil {
 		return err
 	}
 	d.onUndo(func(context.Context) {
@@ -282,7 +287,14 @@ func (d *daemon) applyLink(context.Context) error {
 		d.Log.Warn("mtu is larger than the underlay can carry in one piece: large packets will be lost",
 			"mtu", d.MTU, "fits", d.underlay.MTU-encapsulation)
 	}
-	d.link = routes.Link{Name: d.TunName, Address: d.own.Subnet.Addr(), MTU: d.MTU, Network: d.network.Network}
+	d.link = routes.Link{
+		Name:       d.TunName,
+		Address:    d.own.Subnet.Addr(),
+		MTU:        d.MTU,
+		Network:    d.network.Network,
+		TxQueueLen: tunnel.TxQueueLen,
+		GSOMaxSize: tunnel.GSOMaxSize,
+	}
 	return d.link.Apply()
 }
 

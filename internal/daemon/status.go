@@ -28,8 +28,9 @@ func (d *daemon) status() api.Status {
 			Error:     s.view.Etcd.Err,
 			Revision:  s.view.Revision,
 		},
-		Tx: counters(stats.Tx),
-		Rx: counters(stats.Rx),
+		Offloads: offloads(d.tunnel.Modes()),
+		Tx:       counters(stats.Tx),
+		Rx:       counters(stats.Rx),
 	}
 }
 
@@ -39,6 +40,14 @@ func counters(c tunnel.Counters) api.Counters {
 		if n != 0 {
 			out.Drops[tunnel.DropReason(reason).String()] = n
 		}
+	}
+	return out
+}
+
+func offloads(modes []tunnel.Mode) []api.Offload {
+	out := make([]api.Offload, 0, len(modes))
+	for _, m := range modes {
+		out = append(out, api.Offload{Name: m.Offload, On: m.On, Why: m.Why})
 	}
 	return out
 }
