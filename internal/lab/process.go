@@ -32,6 +32,7 @@ type Process struct {
 	Host *Host
 	Args []string
 
+	name   string
 	cmd    *exec.Cmd
 	out    *output
 	notify *notifySocket
@@ -54,23 +55,29 @@ func (h *Host) StartDaemon(args ...string) (*Process, error) {
 
 // Start starts the program under test on the host with the given arguments.
 func (h *Host) Start(args ...string) (*Process, error) {
+	return h.launch(h.command(context.Background(), args), "twill", args)
+}
+
+// launch starts cmd, which is called name, as a process that ends with the lab.
+func (h *Host) launch(cmd *exec.Cmd, name string, args []string) (*Process, error) {
 	notify, err := listenNotify(h.Dir())
 	if err != nil {
-		return nil, fmt.Errorf("start on %s: %w", h.Name, err)
+		return nil, fmt.Errorf("start %s on %s: %w", name, h.Name, err)
 	}
 	p := &Process{
 		Host:   h,
 		Args:   args,
-		cmd:    h.command(context.Background(), args),
+		name:   name,
+		cmd:    cmd,
 		out:    newOutput(h.Name, h.lab.opts.Output),
 		notify: notify,
 		done:   make(chan struct{}),
 	}
-	p.cmd.Env = append(p.cmd.Env, "NOTIFY_SOCKET="+notify.path)
-	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
-	if err := h.Do(p.cmd.Start); err != nil {
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+notify.path)
+	cmd.Stdout, cmd.Stderr = p.out, p.out
+	if err := h.Do(cmd.Start); err != nil {
 		notify.close()
-		return nil, fmt.Errorf("start on %s: %w", h.Name, err)
+		return nil, fmt.Errorf("start %s on %s: %w", name, h.Name, err)
 	}
 	go p.reap()
 	h.procs = append(h.procs, p)
@@ -199,7 +206,10 @@ func (p *Process) Log() string       { return p.out.String() }
 func (p *Process) Tail(n int) string { return p.out.tail(n) }
 
 func (p *Process) String() string {
-	return fmt.Sprintf("%s: twill %s", p.Host.Name, p.Args[0])
+	if len(p.Args) == 0 {
+		return p.Host.Name + ": " + p.name
+	}
+	return fmt.Sprintf("%s: %s %s", p.Host.Name, p.name, p.Args[0])
 }
 
 // stopAll ends the host's processes, by force when they take too long.
