@@ -9,7 +9,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fuzz packages-for-tests
+.PHONY: help build demo test lint fuzz bench packages-for-tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: ## gofmt, go vet, staticcheck
 
 fuzz: ## run each fuzz target for FUZZTIME (5s)
 	@.ci/fuzz $(FUZZTIME)
+
+bench: ## measure twill beside its peers, about ten minutes; BENCH="--quick" and other flags
+	$(GO) run ./bench $(BENCH)
 
 packages-for-tests: ## install the OS packages that the tests need
 	@.ci/packages-for-tests
