@@ -15,6 +15,8 @@ type Packet struct {
 	// Peer is the host that an outbound packet goes to, or an inbound packet comes from (nil if SpoofOff let it in
 	// from an unknown host).
 	Peer *Peer
+	// SourcePort says from which of the Conn's source ports an outbound packet leaves, 0 to SourcePorts - 1.
+	SourcePort int
 	// Offload is what the kernel left undone of a packet that it handed over: its checksum, to cut it into segments.
 	// Zero where the packet is complete, as it is everywhere but between Queue.Read and the split.
 	Offload vnetHeader
@@ -74,6 +76,8 @@ type Conn interface {
 	// Receive waits for a datagram, then takes what else is there without waiting. The datagrams are the Conn's and
 	// valid until the next Receive. After the deadline the error is, or wraps, os.ErrDeadlineExceeded.
 	Receive() ([]Datagram, error)
+	// SourcePorts returns from how many ports Send can send. Port 0 is that of LocalAddr.
+	SourcePorts() int
 	// Send sends each packet as one datagram to its peer's endpoint. It returns the fate of the first n of them, n at
 	// least 1: the kernel took them, or refused them for the reason that the error gives. The caller goes on with the
 	// others. Send waits for room in the socket's send buffer until the deadline.

@@ -99,6 +99,7 @@ type fakeConn struct {
 	in     chan []Datagram       // each a burst for Receive
 	refuse func(p *Packet) error // answers Send; nil takes everything
 	out    func(p *Packet)       // gets what Send took; nil discards it
+	ports  int                   // source ports
 
 	buffers   [burstSize][]byte
 	datagrams [burstSize]Datagram
@@ -139,5 +140,6 @@ func (c *fakeConn) Send(packets []Packet) (int, error) {
 }
 
 func (c *fakeConn) LocalAddr() netip.AddrPort { return netip.MustParseAddrPort("198.18.0.1:8285") }
+func (c *fakeConn) SourcePorts() int          { return max(1, c.ports) }
 func (c *fakeConn) Modes() []Mode             { return nil }
 func (c *fakeConn) Close() error              { return nil }

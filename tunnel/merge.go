@@ -14,7 +14,7 @@ import (
 
 // maxMerged is the length of the largest super-packet that is made. With link-layer headers it stays below the size from which
 // an interface cuts super-packets again before it sends them, 64 KB.
-const maxMerged = 65000
+const maxMerged = 65500
 
 // A merger finds runs of packets that can be one, and makes the headers that they then have.
 type merger struct {

@@ -17,11 +17,14 @@ type outbound struct {
 	table *atomic.Pointer[Table]
 	queue Queue
 	conn  Conn
+	ports int // source ports of conn
 	icmp  *icmpErrors
 	now   func() time.Time // for the rate limit of ICMP errors
 
 	batch []Packet                           // ready to be sent
 	arena [2 * burstSize][maxHeadersLen]byte // for the headers of the segment at the same place in batch
+
+	gatherer gatherer
 
 	tally    tally
 	totals   totals
@@ -29,7 +32,7 @@ type outbound struct {
 }
 
 func newOutbound(table *atomic.Pointer[Table], queue Queue, conn Conn, address netip.Addr) *outbound {
-	o := &outbound{table: table, queue: queue, conn: conn, icmp: newICMPErrors(address), now: time.Now}
+	o := &outbound{table: table, queue: queue, conn: conn, ports: conn.SourcePorts(), icmp: newICMPErrors(address), now: time.Now}
 	o.batch = make([]Packet, 0, len(o.arena))
 	return o
 }
@@ -62,6 +65,9 @@ func (o *outbound) forward(packets []Packet) []Packet {
 		p := packets[i]
 		reason := route(table, &p)
 		if reason == kept {
+			if p.Peer.spread && o.ports > 1 {
+				p.SourcePort = sourcePort(p.Head, o.ports)
+			}
 			packets[n] = p
 			n++
 			continue
@@ -155,7 +161,7 @@ func (o *outbound) split(p *Packet) error {
 			}
 		}
 		segment := c.next(o.arena[len(o.batch)][:])
-		segment.Peer = p.Peer
+		segment.Peer, segment.SourcePort = p.Peer, p.SourcePort
 		o.batch = append(o.batch, segment)
 	}
 	return nil
@@ -165,6 +171,7 @@ func (o *outbound) split(p *Packet) error {
 func (o *outbound) flush() error {
 	packets := o.batch
 	o.batch = o.batch[:0]
+	o.gatherer.gather(packets)
 	for len(packets) > 0 {
 		n, err := o.conn.Send(packets)
 		switch {

@@ -16,6 +16,7 @@ import (
 type Peer struct {
 	subnet   netip.Prefix
 	endpoint netip.AddrPort
+	spread   bool                  // takes packets from any source port
 	sockaddr unix.RawSockaddrInet4 // endpoint, as the kernel takes it
 
 	// The two directions are counted by different goroutines, on cache lines of their own.
@@ -55,6 +56,14 @@ func NewPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
 	p.sockaddr.Family = unix.AF_INET
 	p.sockaddr.Addr = endpoint.Addr().As4()
 	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&p.sockaddr.Port))[:], endpoint.Port())
+	return p
+}
+
+// NewSpreadPeer returns a peer like NewPeer's whose tunnel does not look at the port that packets come from, as twill's does not.
+// Flows to it leave from several ports, where there are several sockets.
+func NewSpreadPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
+	p := NewPeer(subnet, endpoint)
+	p.spread = true
 	return p
 }
 

@@ -61,7 +61,9 @@ func newRig(tb testing.TB, spoof SpoofCheck) *rig {
 // record keeps copies of what comes out; without it the rig does not allocate.
 func (r *rig) record() *rig {
 	r.conn.out = func(p *Packet) {
-		r.sent = append(r.sent, Packet{Head: bytes.Clone(p.Head), Tail: bytes.Clone(p.Tail), Peer: p.Peer})
+		sent := *p
+		sent.Head, sent.Tail = bytes.Clone(p.Head), bytes.Clone(p.Tail)
+		r.sent = append(r.sent, sent)
 	}
 	r.queue.out = func(packet []byte) { r.written = append(r.written, bytes.Clone(packet)) }
 	return r

@@ -13,7 +13,7 @@ const maxUDPPayload = maxPacket - minHeaderLen - udpHeaderLen
 // A sender sends batches with sendmmsg(2). With UDP_SEGMENT each message is a group: packets to one peer, of the same size but for
 // a last one that may be shorter. The kernel carries a group as one unit down to the network card.
 type sender struct {
-	raw      syscall.RawConn
+	ports    []syscall.RawConn     // the sockets, by Packet.SourcePort
 	sendmmsg func(fd uintptr) bool // made once: a closure made for each call would be allocated
 	segment  *modeSwitch
 
@@ -39,8 +39,8 @@ type segmentSizeCmsg struct {
 	_      [6]byte // CMSG_SPACE
 }
 
-func (s *sender) init(raw syscall.RawConn, segment *modeSwitch) {
-	s.raw, s.segment = raw, segment
+func (s *sender) init(ports []syscall.RawConn, segment *modeSwitch) {
+	s.ports, s.segment = ports, segment
 	s.sendmmsg = s.sendPending
 	for i := range s.controls {
 		header := &s.controls[i].header
@@ -50,7 +50,7 @@ func (s *sender) init(raw syscall.RawConn, segment *modeSwitch) {
 }
 
 func (s *sender) send(packets []Packet) (int, error) {
-	packets = packets[:min(len(packets), len(s.messages))]
+	packets = onePort(packets[:min(len(packets), len(s.messages))])
 	n, err := s.sendGroups(packets, s.segment.on())
 	if err == nil || s.counts[0] == 1 || !refusesGroup(err) {
 		return n, err
@@ -63,13 +63,23 @@ func (s *sender) send(packets []Packet) (int, error) {
 	return 1, nil // the others follow one by one
 }
 
+// onePort returns the packets at the start of packets that have the same source port.
+func onePort(packets []Packet) []Packet {
+	for i := range packets {
+		if packets[i].SourcePort != packets[0].SourcePort {
+			return packets[:i]
+		}
+	}
+	return packets
+}
+
 // refusesGroup says whether err may mean that the kernel cannot send groups, or not on the way to this peer: EINVAL and EMSGSIZE
 // are about sizes and numbers, EIO about a network card that computes no checksums or a way through IPsec.
 func refusesGroup(err error) bool {
 	return err == unix.EIO || err == unix.EINVAL || err == unix.EMSGSIZE
 }
 
-// sendGroups sends packets, with grouping or one by one, and returns the fate of the first n as Conn.Send does.
+// sendGroups sends packets of one source port, with grouping or one by one, and returns the fate of the first n as Conn.Send does.
 func (s *sender) sendGroups(packets []Packet, grouping bool) (int, error) {
 	groups := 0
 	for rest := packets; len(rest) > 0; groups++ {
@@ -81,7 +91,7 @@ func (s *sender) sendGroups(packets []Packet, grouping bool) (int, error) {
 		rest = rest[n:]
 	}
 	s.pending, s.sent, s.err = s.messages[:groups], 0, nil
-	if err := s.raw.Write(s.sendmmsg); err != nil {
+	if err := s.ports[packets[0].SourcePort].Write(s.sendmmsg); err != nil {
 		return 1, err
 	}
 	if s.err != nil {

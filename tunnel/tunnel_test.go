@@ -20,8 +20,9 @@ func TestOutbound(t *testing.T) {
 	if err := r.out(toNear, toNear, toFar, toNear, padded); err != nil {
 		t.Fatal(err)
 	}
-	wantPeers := []*Peer{r.near, r.near, r.far, r.near, r.far}
-	wantPackets := [][]byte{toNear, toNear, toFar, toNear, toFar}
+	// Gathered by peer, in order for each.
+	wantPeers := []*Peer{r.near, r.near, r.near, r.far, r.far}
+	wantPackets := [][]byte{toNear, toNear, toNear, toFar, toFar}
 	if len(r.sent) != len(wantPeers) {
 		t.Fatalf("%d packets sent, want %d", len(r.sent), len(wantPeers))
 	}

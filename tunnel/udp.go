@@ -26,7 +26,8 @@ func Listen(addr netip.AddrPort, n int) ([]Conn, error) {
 type ListenConfig struct {
 	// Address is an IPv4 address of this host and a port, 0: any free one.
 	Address netip.AddrPort
-	// Sockets is their number, 1 to 256. Between several the kernel divides what arrives by the flow of the outer header.
+	// Sockets is their number, 1 to 256. Between several the kernel divides what arrives by the flow of the outer header, and
+	// they send from as many source ports.
 	Sockets int
 	// Offloads are those that may be used; only UDPSegment and UDPGRO concern the sockets.
 	Offloads Offloads
@@ -62,12 +63,33 @@ func (c ListenConfig) Listen() ([]Conn, error) {
 // udpModes are the offloads of a group of sockets.
 type udpModes struct{ segment, gro *modeSwitch }
 
-// listenGroup returns the sockets it opened also with an error.
+// listenGroup opens the sockets of a group and those that they share for further source ports. It returns what it opened also with
+// an error.
+func listenGroup(addr netip.AddrPort, n int, modes *udpModes) ([]Conn, error) {
+	conns, err := listenReusePort(addr, n, modes)
+	if err != nil {
+		return conns, err
+	}
+	first := conns[0].(*udpConn)
+	for len(first.extra) < n-1 {
+		socket, err := openSocket(netip.AddrPortFrom(addr.Addr(), 0), setSendOptions)
+		if err != nil {
+			return conns, fmt.Errorf("further source port: %w", err)
+		}
+		first.extra = append(first.extra, socket)
+	}
+	for _, c := range conns {
+		c.(*udpConn).sendFrom(first.extra)
+	}
+	return conns, nil
+}
+
+// listenReusePort returns the sockets it opened also with an error.
 //
 // SO_REUSEPORT lets a process of the same user join the group, so another twill on the same port would go unnoticed and take
 // part of the packets. So the first socket is bound without it, which fails if anybody holds the port, and gets the option
 // after that; only then the others can join.
-func listenGroup(addr netip.AddrPort, n int, modes *udpModes) ([]Conn, error) {
+func listenReusePort(addr netip.AddrPort, n int, modes *udpModes) ([]Conn, error) {
 	first, err := listenUDP(addr, false, modes)
 	if err != nil {
 		return nil, err
@@ -103,41 +125,62 @@ func explainListen(err error) error {
 
 // udpConn is a Conn.
 type udpConn struct {
-	conn     *net.UDPConn
-	raw      syscall.RawConn
+	socket
 	local    netip.AddrPort
 	modes    *udpModes
+	extra    []socket // for further source ports of the group, in its first member, which closes them
 	receiver interface{ receive() ([]Datagram, error) }
 	sender   sender
 }
 
+// A socket is a UDP socket and its descriptor.
+type socket struct {
+	*net.UDPConn
+	raw syscall.RawConn
+}
+
 func listenUDP(addr netip.AddrPort, reusePort bool, modes *udpModes) (*udpConn, error) {
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		return control(raw, func(fd int) error { return setOptions(fd, reusePort, modes) })
-	}}
-	packetConn, err := config.ListenPacket(context.Background(), "udp4", addr.String())
+	socket, err := openSocket(addr, func(fd int) error { return setOptions(fd, reusePort, modes) })
+	if err != nil {
+		return nil, err
+	}
+	local := socket.UDPConn.LocalAddr().(*net.UDPAddr).AddrPort()
+	c := &udpConn{socket: socket, local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), modes: modes}
+	if modes.gro.on() {
+		c.receiver = newGROReceiver(c.raw)
+	} else {
+		c.receiver = newReceiver(c.raw)
+	}
+	c.sendFrom(nil)
+	return c, nil
+}
+
+// openSocket returns a socket that is bound to addr after set has been called with its descriptor.
+func openSocket(addr netip.AddrPort, set func(fd int) error) (socket, error) {
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error { return control(raw, set) }}
+	conn, err := config.ListenPacket(context.Background(), "udp4", addr.String())
 	if err != nil {
 		// An OpError says the address again, which the caller says.
 		if opErr := (*net.OpError)(nil); errors.As(err, &opErr) {
 			err = opErr.Err
 		}
-		return nil, err
+		return socket{}, err
 	}
-	conn := packetConn.(*net.UDPConn)
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		conn.Close()
-		return nil, err
+	s := socket{UDPConn: conn.(*net.UDPConn)}
+	if s.raw, err = s.SyscallConn(); err != nil {
+		s.Close()
+		return socket{}, err
 	}
-	local := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	c := &udpConn{conn: conn, raw: raw, local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), modes: modes}
-	if modes.gro.on() {
-		c.receiver = newGROReceiver(raw)
-	} else {
-		c.receiver = newReceiver(raw)
+	return s, nil
+}
+
+// sendFrom makes the socket itself and the extra ones the source ports.
+func (c *udpConn) sendFrom(extra []socket) {
+	ports := []syscall.RawConn{c.raw}
+	for _, s := range extra {
+		ports = append(ports, s.raw)
 	}
-	c.sender.init(raw, modes.segment)
-	return c, nil
+	c.sender.init(ports, c.modes.segment)
 }
 
 // control calls set with the socket's descriptor.
@@ -156,6 +199,25 @@ func setOptions(fd int, reusePort bool, modes *udpModes) error {
 			return err
 		}
 	}
+	if err := setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF); err != nil {
+		return fmt.Errorf("set SO_RCVBUF: %w", err)
+	}
+	probeSegment(fd, modes.segment)
+	enableGRO(fd, modes.gro)
+	return setSending(fd)
+}
+
+// setSendOptions sets the options of a socket that only sends. Its filter lets nothing in, so that what others send to its port does
+// not lie in memory.
+func setSendOptions(fd int) error {
+	refuse := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &refuse}); err != nil {
+		return fmt.Errorf("set SO_ATTACH_FILTER: %w", err)
+	}
+	return setSending(fd)
+}
+
+func setSending(fd int) error {
 	// Every outer packet carries DF and is as large as its inner packet asks, or is refused with EMSGSIZE if the
 	// interface cannot take it:
 	//  - DONT, and WANT once a smaller path MTU is known, would fragment. One lost fragment loses the packet, and
@@ -167,14 +229,9 @@ func setOptions(fd int, reusePort bool, modes *udpModes) error {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE); err != nil {
 		return fmt.Errorf("set IP_MTU_DISCOVER: %w", err)
 	}
-	if err := setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF); err != nil {
-		return fmt.Errorf("set SO_RCVBUF: %w", err)
-	}
 	if err := setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF); err != nil {
 		return fmt.Errorf("set SO_SNDBUF: %w", err)
 	}
-	probeSegment(fd, modes.segment)
-	enableGRO(fd, modes.gro)
 	return nil
 }
 
@@ -223,6 +280,20 @@ func (c *udpConn) Modes() []Mode { return []Mode{c.modes.segment.mode(), c.modes
 
 func (c *udpConn) LocalAddr() netip.AddrPort { return c.local }
 
-func (c *udpConn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
+func (c *udpConn) SourcePorts() int { return len(c.sender.ports) }
 
-func (c *udpConn) Close() error { return c.conn.Close() }
+func (c *udpConn) SetDeadline(t time.Time) error {
+	err := c.UDPConn.SetDeadline(t)
+	for _, s := range c.extra {
+		err = errors.Join(err, s.SetWriteDeadline(t))
+	}
+	return err
+}
+
+func (c *udpConn) Close() error {
+	err := c.UDPConn.Close()
+	for _, s := range c.extra {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
