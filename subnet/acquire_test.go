@@ -46,6 +46,7 @@ type rpcCounter struct {
 	clientv3.KV
 	clientv3.Lease
 	atomic.Int32
+	granted []clientv3.LeaseID // by the one goroutine that acquires
 }
 
 func countRPCs(r *Registry) *rpcCounter {
@@ -66,7 +67,11 @@ func (c *rpcCounter) Txn(ctx context.Context) clientv3.Txn {
 
 func (c *rpcCounter) Grant(ctx context.Context, ttl int64) (*clientv3.LeaseGrantResponse, error) {
 	c.Add(1)
-	return c.Lease.Grant(ctx, ttl)
+	resp, err := c.Lease.Grant(ctx, ttl)
+	if err == nil {
+		c.granted = append(c.granted, resp.ID)
+	}
+	return resp, err
 }
 
 func (c *rpcCounter) Revoke(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseRevokeResponse, error) {

@@ -2,6 +2,7 @@ package subnet
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -20,6 +21,34 @@ func TestRenew(t *testing.T) {
 	n.revoke(id)
 	if ttl, err := r.renew(n.rpc(), id); !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		t.Errorf("a revoked lease: %v, %v; want ErrLeaseNotFound", ttl, err)
+	}
+}
+
+// An etcd lease without a key would wait for its TTL: a create that lost and a
+// lease given back leave none.
+func TestNoEtcdLeaseIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	calls := countRPCs(h.registry)
+	n.put("10.5.1.0-24", valueOf(host(2)), time.Hour)
+	key := Key{Subnet: netip.MustParsePrefix("10.5.1.0/24")}
+	if _, won, err := h.registry.create(n.rpc(), key, host(1).value(), time.Hour); won || err != nil {
+		t.Fatalf("create over another's lease: won %v, %v", won, err)
+	}
+	h.start()
+	h.stop()
+	again := n.dial(host(1))
+	if released, _, err := again.registry.Release(n.rpc(), host(1).NodeID); err != nil || len(released) != 1 {
+		t.Fatalf("released %v, %v", released, err)
+	}
+	if len(calls.granted) != 2 {
+		t.Fatalf("%d etcd leases were granted, want 2", len(calls.granted))
+	}
+	for _, id := range calls.granted {
+		if resp, err := n.client.TimeToLive(n.rpc(), id); err != nil || resp.TTL != -1 {
+			t.Errorf("etcd lease %x: %+v, %v; want it gone", id, resp, err)
+		}
 	}
 }
 

@@ -132,6 +132,7 @@ func TestConfigChangesAtRunTime(t *testing.T) {
 	}
 	n.putConfig(`{"Network":"10.6.0.0/16"}`)
 	say("restart twill to use it")
+	n.putConfig(`{"Network":"10.6.0.0/16"}`) // known
 	n.putConfig("{")
 	say("not valid any more")
 	_, err := n.client.Delete(n.rpc(), n.configKey())
