@@ -15,8 +15,8 @@ import (
 )
 
 // Registry reads and writes the keys of one network: <prefix>/config and
-// <prefix>/subnets/*. Each method is one RPC (create: two), each write a
-// transaction that compares, with its own deadline.
+// <prefix>/subnets/*. A method is one RPC or a few, each with a
+// deadline; each write of a key is a transaction that compares.
 type Registry struct {
 	client    *clientv3.Client
 	endpoints []string
