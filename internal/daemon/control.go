@@ -103,7 +103,7 @@ const silentAfter = 2 * time.Minute
 func (s *state) report(now time.Time) api.Peers {
 	out := api.Peers{Peers: make([]api.Peer, 0, len(s.view.Peers))}
 	for _, p := range s.view.Peers {
-		stats := s.peers[peerKey{p.Subnet, p.Endpoint}].Stats()
+		stats := s.peers[keyOf(p)].Stats()
 		a := api.Peer{
 			Subnet: p.Subnet, Endpoint: p.Endpoint, Node: p.Node, NodeID: p.NodeID,
 			State: api.StateSilent, LastSeen: stats.LastSeen,

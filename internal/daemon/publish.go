@@ -17,6 +17,16 @@ type peerSet map[peerKey]*tunnel.Peer
 type peerKey struct {
 	subnet   netip.Prefix
 	endpoint netip.AddrPort
+	twill    bool // else Flannel, which gets all packets from one port
+}
+
+func keyOf(p subnet.Peer) peerKey { return peerKey{p.Subnet, p.Endpoint, p.Proto > 0} }
+
+func (k peerKey) newPeer() *tunnel.Peer {
+	if k.twill {
+		return tunnel.NewSpreadPeer(k.subnet, k.endpoint)
+	}
+	return tunnel.NewPeer(k.subnet, k.endpoint)
 }
 
 // next returns the tunnel's peers for v, and the set for the time after.
@@ -24,10 +34,10 @@ func (s peerSet) next(v subnet.View) ([]*tunnel.Peer, peerSet) {
 	peers := make([]*tunnel.Peer, 0, len(v.Peers))
 	set := make(peerSet, len(v.Peers))
 	for _, p := range v.Peers {
-		key := peerKey{p.Subnet, p.Endpoint}
+		key := keyOf(p)
 		peer, ok := s[key]
 		if !ok {
-			peer = tunnel.NewPeer(p.Subnet, p.Endpoint)
+			peer = key.newPeer()
 		}
 		set[key] = peer
 		peers = append(peers, peer)

@@ -19,6 +19,7 @@ func TestPeerSetKeepsCounters(t *testing.T) {
 	stays, moves := peer("10.5.1.0/24", "198.18.0.1:8285"), peer("10.5.2.0/24", "198.18.0.2:8285")
 	first, set := peerSet(nil).next(subnet.View{Peers: []subnet.Peer{stays, moves}})
 	moved := peer("10.5.2.0/24", "198.18.0.3:8285")
+	moved.Proto = 1
 	second, set := set.next(subnet.View{Peers: []subnet.Peer{stays, moved}})
 	if second[0] != first[0] {
 		t.Error("a peer that stayed was made anew and lost its counters")
