@@ -30,8 +30,10 @@ func TestValidate(t *testing.T) {
 		t.Fatalf("a valid config: %v", err)
 	}
 	for want, spoil := range map[string]func(*Config){
-		`tun-name "": want 1 to 15`:                              func(c *Config) { c.TunName = "" },
-		`tun-name "sixteen-letters!": want 1 to 15`:              func(c *Config) { c.TunName = "sixteen-letters!" },
+		`tun-name: device name "": want 1 to 15`:                 func(c *Config) { c.TunName = "" },
+		`tun-name: device name "a/b": want`:                      func(c *Config) { c.TunName = "a/b" },
+		`tun-name: device name "tw%d": want`:                     func(c *Config) { c.TunName = "tw%d" },
+		`tun-name: device name "sixteen-letters!": want 1 to 15`: func(c *Config) { c.TunName = "sixteen-letters!" },
 		"mtu 575: want 576 to 65507":                             func(c *Config) { c.MTU = 575 },
 		"mtu 65508: want 576 to 65507":                           func(c *Config) { c.MTU = 65508 },
 		"queues 0: want 1 to 256":                                func(c *Config) { c.Queues = 0 },
