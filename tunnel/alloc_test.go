@@ -49,6 +49,26 @@ func TestBurstsDoNotAllocate(t *testing.T) {
 	}
 }
 
+// Nor does the way of super-packets, through the split and back through the merger.
+func TestSuperPacketsDoNotAllocate(t *testing.T) {
+	r := newRig(t, SpoofStrict)
+	r.tunnel.SetTable(NewTable(ownSubnet, []*Peer{NewSpreadPeer(nearSubnet, nearEndpoint)}))
+	out := r.tunnel.lanes[0].outbound
+	out.ports = 4
+	s := largeSuper(100) // more segments than a batch has room for at the end
+	packets := make([]Packet, 4)
+	checkNoAllocs(t, "outbound", func() error {
+		copy(s.head, s.packet)
+		copy(packets, []Packet{{Head: s.work, Offload: s.vnet}, {Head: s.work}, {Head: s.work}, {Head: s.packet, Offload: vnetHeader{gsoType: 9}}})
+		err := out.send(out.forward(packets))
+		out.tally.flush(&out.totals)
+		return err
+	})
+	if tx := r.tx(); tx.Packets == 0 || tx.Drops[DropBadOffload] == 0 {
+		t.Errorf("some path was not taken: %+v", tx)
+	}
+}
+
 // fill repeats the elements of s until it is a whole burst.
 func fill[T any](s []T) []T {
 	full := make([]T, burstSize)

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -87,4 +88,60 @@ func benchmarkBursts(b *testing.B, size int, burst func() error) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*burstSize), "ns/packet")
+}
+
+// A reusableSuper is a super-packet with a copy to be split again and again.
+type reusableSuper struct {
+	superPacket
+	work, head []byte // the copy, and its headers
+}
+
+// largeSuper returns a TCP super-packet of 45 segments.
+func largeSuper(size int) reusableSuper {
+	random := rand.New(rand.NewPCG(61, 62))
+	s := randomSuper(random)
+	for s.packet[offProtocol] != protocolTCP || headerLength(s.packet) != minHeaderLen {
+		s = randomSuper(random)
+	}
+	headersLen := minHeaderLen + tcpHeaderLength(s.packet[minHeaderLen:])
+	s.packet = append(s.packet[:headersLen], randomBytes(random, 45*size)...)
+	s.packet[minHeaderLen+offTCPData] &= 0xf0
+	s.packet[minHeaderLen+offTCPFlags] = tcpACK
+	setTotalLength(s.packet)
+	s.vnet.gsoSize = uint16(size)
+	work := bytes.Clone(s.packet)
+	return reusableSuper{s, work, work[:headersLen]}
+}
+
+// BenchmarkOutboundSuper splits super-packets of 64 KB.
+func BenchmarkOutboundSuper(b *testing.B) {
+	r := newRig(b, SpoofStrict)
+	out := r.tunnel.lanes[0].outbound
+	s := largeSuper(1420)
+	packets := make([]Packet, 1)
+	b.SetBytes(int64(len(s.packet)))
+	b.ReportAllocs()
+	for b.Loop() {
+		copy(s.head, s.packet) // the headers are changed in place, the payload is not
+		packets[0] = Packet{Head: s.work, Offload: s.vnet}
+		if err := out.send(out.forward(packets)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkMerge merges 45 segments.
+func BenchmarkMerge(b *testing.B) {
+	var packets []Packet
+	for _, segment := range slowSplit(largeSuper(1420).superPacket) {
+		packets = append(packets, Packet{Head: segment})
+	}
+	var m merger
+	b.SetBytes(int64(len(packets) * packets[0].Len()))
+	b.ReportAllocs()
+	for b.Loop() {
+		if n := m.run(packets, true, true); n != len(packets) {
+			b.Fatalf("%d of %d merged", n, len(packets))
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -492,4 +493,34 @@ func TestOverlayDeviceDeleted(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "the TUN device was deleted") {
 		t.Errorf("Run returned %v, want an error that says that the device was deleted", err)
 	}
+}
+
+// TCP comes through whole when the underlay loses packets, so that others come late and out of order.
+func TestOverlayOnBadUnderlay(t *testing.T) {
+	a, b := newOverlay(t, 1)
+	for _, h := range []*overlayHost{a, b} {
+		h.spoilInput(t)
+	}
+	checkTCP(t, a, b)
+	checkTCP(t, b, a)
+	if drops := b.tunnel.Stats().Rx.Drops; drops != (Counters{}).Drops {
+		t.Errorf("inbound drops %v, want none", drops)
+	}
+}
+
+// spoilInput makes the host lose one in a hundred of the outer packets, or groups of them, that reach it.
+func (h *overlayHost) spoilInput(t *testing.T) {
+	t.Helper()
+	path, err := exec.LookPath("iptables")
+	if err != nil {
+		t.Fatalf("%v: install iptables", err)
+	}
+	h.do(t, func() error {
+		out, err := exec.Command(path, "-w", "-I", "INPUT", "-p", "udp", "-m", "statistic",
+			"--mode", "random", "--probability", "0.01", "-j", "DROP").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("iptables: %w: %s", err, out)
+		}
+		return nil
+	})
 }
