@@ -12,17 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A socket's UDP_SEGMENT send comes out of the device as one super-packet, which is cut into what the socket meant to send.
-func TestReadSuperPacket(t *testing.T) {
-	d := openTUN(t, "tw-super", 1, AllOffloads)
-	setUp(t, "tw-super")
-	q := d.Queues()[0]
-	q.SetDeadline(time.Now().Add(10 * time.Second))
+// sendSuper sends data to near's pod in datagrams of 700 bytes, with one call of UDP_SEGMENT.
+func sendSuper(t *testing.T) (data []byte) {
+	t.Helper()
 	socket, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: nearPod.AsSlice(), Port: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer socket.Close()
+	t.Cleanup(func() { socket.Close() })
 	raw, err := socket.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -30,10 +27,36 @@ func TestReadSuperPacket(t *testing.T) {
 	if err := control(raw, func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 700) }); err != nil {
 		t.Fatal(err)
 	}
-	data := randomBytes(rand.New(rand.NewPCG(41, 42)), 20_001)
+	data = randomBytes(rand.New(rand.NewPCG(41, 42)), 20_001)
 	if _, err := socket.Write(data); err != nil {
 		t.Fatal(err)
 	}
+	return data
+}
+
+// A device that was used with offloads and is opened without them hands over complete packets.
+func TestPlainAfterOffload(t *testing.T) {
+	if err := openTUN(t, "tw-after", 1, AllOffloads).Close(); err != nil {
+		t.Fatal(err)
+	}
+	q := openTUN(t, "tw-after", 1, Offloads{}).Queues()[0]
+	setUp(t, "tw-after")
+	q.SetDeadline(time.Now().Add(10 * time.Second))
+	want := slices.Collect(slices.Chunk(sendSuper(t), 700))
+	for i, p := range readIPv4(t, q, len(want)) {
+		if !bytes.Equal(p[minHeaderLen+udpHeaderLen:], want[i]) || slowTransportChecksum(p, len(p)-minHeaderLen, p[minHeaderLen:]) != 0 {
+			t.Fatalf("packet %d of %d bytes is not complete", i, len(p))
+		}
+	}
+}
+
+// A socket's UDP_SEGMENT send comes out of the device as one super-packet, which is cut into what the socket meant to send.
+func TestReadSuperPacket(t *testing.T) {
+	d := openTUN(t, "tw-super", 1, AllOffloads)
+	setUp(t, "tw-super")
+	q := d.Queues()[0]
+	q.SetDeadline(time.Now().Add(10 * time.Second))
+	data := sendSuper(t)
 
 	var super Packet
 	for !super.Offload.isSuper() {

@@ -64,8 +64,8 @@ func TestSpreadKeepsTogether(t *testing.T) {
 		s := randomSuper(random)
 		r.routed(s)
 		for _, p := range r.sent {
-			if p.SourcePort != r.sent[0].SourcePort {
-				t.Fatal("segments of a super-packet from two ports")
+			if want := sourcePort(s.packet, 8); p.SourcePort != want {
+				t.Fatalf("segment of a super-packet from port %d, want %d", p.SourcePort, want)
 			}
 		}
 		first, later := bytes.Clone(s.packet), bytes.Clone(s.packet)
