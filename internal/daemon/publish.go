@@ -47,10 +47,14 @@ func (s peerSet) next(v subnet.View) ([]*tunnel.Peer, peerSet) {
 
 // publish puts a new view in force; the packet path sees it at its next burst.
 func (d *daemon) publish(v subnet.View) {
-	peers, set := d.peers.next(v)
+	former := d.state.Load()
+	var known peerSet
+	if former != nil {
+		known = former.peers
+	}
+	peers, set := known.next(v)
 	d.tunnel.SetTable(tunnel.NewTable(v.Own.Subnet, peers))
-	former := d.state.Swap(&state{view: v, peers: set})
-	d.peers = set
+	d.state.Store(&state{view: v, peers: set})
 	if former != nil {
 		d.logChanges(former.view, v)
 		if status := d.statusLine(v); status != d.said {

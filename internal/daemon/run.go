@@ -40,7 +40,6 @@ type daemon struct {
 	link     routes.Link
 	firewall *routes.Firewall // nil: without
 	tunnel   *tunnel.Tunnel
-	peers    peerSet
 	control  *control
 	healthz  *control
 
