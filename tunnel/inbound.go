@@ -13,7 +13,7 @@ import (
 // inbound carries the packets of one socket from the peers to the TUN device.
 type inbound struct {
 	table *atomic.Pointer[Table]
-	conn  Conn
+	conn  *connRef
 	queue Queue
 	spoof SpoofCheck
 	now   func() time.Time // for Peer.lastSeen
@@ -23,7 +23,7 @@ type inbound struct {
 	totals  totals
 }
 
-func newInbound(table *atomic.Pointer[Table], conn Conn, queue Queue, spoof SpoofCheck) *inbound {
+func newInbound(table *atomic.Pointer[Table], conn *connRef, queue Queue, spoof SpoofCheck) *inbound {
 	return &inbound{table: table, conn: conn, queue: queue, spoof: spoof, now: time.Now}
 }
 
@@ -38,8 +38,12 @@ func (i *inbound) run() error {
 
 // burst moves one burst from the socket to the TUN device.
 func (i *inbound) burst() error {
-	datagrams, err := i.conn.Receive()
+	conn := i.conn.load()
+	datagrams, err := conn.Receive()
 	if err != nil {
+		if i.conn.load() != conn {
+			return nil // rebound
+		}
 		return fmt.Errorf("receive: %w", err)
 	}
 	err = i.write(i.accept(datagrams))

@@ -90,7 +90,7 @@ type Mode struct {
 
 // Modes says which offloads are in use now. It may be called at any time.
 func (t *Tunnel) Modes() []Mode {
-	return append(t.device.Modes(), t.lanes[0].conn.Modes()...)
+	return append(t.device.Modes(), t.lanes[0].conn.load().Modes()...)
 }
 
 // Reasons of a Mode.

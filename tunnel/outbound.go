@@ -16,8 +16,8 @@ import (
 type outbound struct {
 	table *atomic.Pointer[Table]
 	queue Queue
-	conn  Conn
-	ports int // source ports of conn
+	conn  *connRef
+	ports int // source ports of conn, also of those it is rebound to
 	icmp  *icmpErrors
 	now   func() time.Time // for the rate limit of ICMP errors
 
@@ -31,8 +31,8 @@ type outbound struct {
 	icmpSent atomic.Uint64
 }
 
-func newOutbound(table *atomic.Pointer[Table], queue Queue, conn Conn, address netip.Addr) *outbound {
-	o := &outbound{table: table, queue: queue, conn: conn, ports: conn.SourcePorts(), icmp: newICMPErrors(address), now: time.Now}
+func newOutbound(table *atomic.Pointer[Table], queue Queue, conn *connRef, address netip.Addr) *outbound {
+	o := &outbound{table: table, queue: queue, conn: conn, ports: conn.load().SourcePorts(), icmp: newICMPErrors(address), now: time.Now}
 	o.batch = make([]Packet, 0, len(o.arena))
 	return o
 }
@@ -173,10 +173,13 @@ func (o *outbound) flush() error {
 	o.batch = o.batch[:0]
 	o.gatherer.gather(packets)
 	for len(packets) > 0 {
-		n, err := o.conn.Send(packets)
+		conn := o.conn.load()
+		n, err := conn.Send(packets)
 		switch {
 		case err == nil:
 			o.sent(packets[:n])
+		case o.conn.load() != conn:
+			continue // rebound: the same packets again, by the new socket
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("send: %w", err)
 		default:

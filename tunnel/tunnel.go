@@ -30,13 +30,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// Config is what a Tunnel is made of. Device and Conns stay the caller's to close, after Run has returned.
+// Config is what a Tunnel is made of. Device and Conns stay the caller's to close, after Run has returned; see also Rebind.
 type Config struct {
 	// Device is the TUN device. Its queue i is paired with Conns[i].
 	Device Device
@@ -56,12 +56,15 @@ type Tunnel struct {
 	lanes  []lane
 	table  atomic.Pointer[Table]
 	log    *slog.Logger
+
+	mu          sync.Mutex // of Rebind and interrupt
+	interrupted bool
 }
 
 // A lane is one queue of the device with its socket and the two directions between them.
 type lane struct {
 	queue    Queue
-	conn     Conn
+	conn     *connRef
 	outbound *outbound
 	inbound  *inbound
 }
@@ -89,7 +92,7 @@ func New(config Config) (*Tunnel, error) {
 	t := &Tunnel{device: config.Device, log: config.Log.With("device", config.Device.Name())}
 	t.SetTable(NewTable(netip.Prefix{}, nil))
 	for i, queue := range queues {
-		conn := config.Conns[i]
+		conn := newConnRef(config.Conns[i])
 		t.lanes = append(t.lanes, lane{
 			queue:    queue,
 			conn:     conn,
@@ -135,10 +138,12 @@ func inLane(ctx context.Context, direction string, i int, run func() error) erro
 // interrupt ends all waiting reads and writes, and those to come, with a deadline in the past. Closing would do that too,
 // but the descriptors are not ours, and a number that is free again may already be another file.
 func (t *Tunnel) interrupt() error {
-	past := time.Unix(1, 0)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.interrupted = true
 	var errs []error
 	for i, lane := range t.lanes {
-		if err := errors.Join(lane.queue.SetDeadline(past), lane.conn.SetDeadline(past)); err != nil {
+		if err := errors.Join(lane.queue.SetDeadline(past), lane.conn.load().SetDeadline(past)); err != nil {
 			errs = append(errs, fmt.Errorf("interrupt queue %d: %w", i, err))
 		}
 	}
