@@ -67,8 +67,8 @@ type Queue interface {
 	Write(packets []Packet) (n int, err error)
 	// Inject is Write for one packet that the tunnel itself has made.
 	Inject(packet []byte) error
-	// SetDeadline ends reads and writes, waiting and to come, at t.
-	SetDeadline(t time.Time) error
+	// SetReadDeadline ends reads, waiting and to come, at t.
+	SetReadDeadline(t time.Time) error
 }
 
 // A Conn is one UDP socket. Receive and Send may be called at the same time, each by one goroutine.
@@ -86,8 +86,9 @@ type Conn interface {
 	LocalAddr() netip.AddrPort
 	// Modes says which offloads the socket uses. They are those of its whole group.
 	Modes() []Mode
-	// SetDeadline ends Receive and Send, waiting and to come, at t.
-	SetDeadline(t time.Time) error
+	// SetReadDeadline ends Receive, SetWriteDeadline ends Send, waiting and to come, at t.
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
 	// Close ends Receive and Send with an error.
 	Close() error
 }

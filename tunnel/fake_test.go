@@ -27,7 +27,7 @@ type deadline struct {
 
 func newDeadline() *deadline { return &deadline{passed: make(chan struct{})} }
 
-func (d *deadline) SetDeadline(t time.Time) error {
+func (d *deadline) SetReadDeadline(t time.Time) error {
 	if t.Before(time.Now()) {
 		d.end(os.ErrDeadlineExceeded)
 	}
@@ -143,3 +143,6 @@ func (c *fakeConn) LocalAddr() netip.AddrPort { return netip.MustParseAddrPort("
 func (c *fakeConn) SourcePorts() int          { return max(1, c.ports) }
 func (c *fakeConn) Modes() []Mode             { return nil }
 func (c *fakeConn) Close() error              { return nil }
+
+// SetWriteDeadline does nothing: Send never waits.
+func (c *fakeConn) SetWriteDeadline(time.Time) error { return nil }

@@ -40,7 +40,7 @@ func (q *offloadQueue) Inject(packet []byte) error {
 	return err
 }
 
-func (q *offloadQueue) SetDeadline(t time.Time) error { return q.file.SetDeadline(t) }
+func (q *offloadQueue) SetReadDeadline(t time.Time) error { return q.file.SetReadDeadline(t) }
 
 // An offloadReader reads bursts. The packets lie one behind the other in one buffer, so that many small ones touch little memory.
 type offloadReader struct {

@@ -41,7 +41,7 @@ func TestPlainAfterOffload(t *testing.T) {
 	}
 	q := openTUN(t, "tw-after", 1, Offloads{}).Queues()[0]
 	setUp(t, "tw-after")
-	q.SetDeadline(time.Now().Add(10 * time.Second))
+	q.SetReadDeadline(time.Now().Add(10 * time.Second))
 	want := slices.Collect(slices.Chunk(sendSuper(t), 700))
 	for i, p := range readIPv4(t, q, len(want)) {
 		if !bytes.Equal(p[minHeaderLen+udpHeaderLen:], want[i]) || slowTransportChecksum(p, len(p)-minHeaderLen, p[minHeaderLen:]) != 0 {
@@ -55,7 +55,7 @@ func TestReadSuperPacket(t *testing.T) {
 	d := openTUN(t, "tw-super", 1, AllOffloads)
 	setUp(t, "tw-super")
 	q := d.Queues()[0]
-	q.SetDeadline(time.Now().Add(10 * time.Second))
+	q.SetReadDeadline(time.Now().Add(10 * time.Second))
 	data := sendSuper(t)
 
 	var super Packet

@@ -186,7 +186,7 @@ func (q *plainQueue) Inject(packet []byte) error {
 	return err
 }
 
-func (q *plainQueue) SetDeadline(t time.Time) error { return q.file.SetDeadline(t) }
+func (q *plainQueue) SetReadDeadline(t time.Time) error { return q.file.SetReadDeadline(t) }
 
 // plainReader reads bursts. The callback is made once: a closure made for each call would be allocated.
 type plainReader struct {

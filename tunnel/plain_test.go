@@ -101,7 +101,7 @@ func checkQueue(t *testing.T, offloads Offloads) {
 	d := openTUN(t, "tw-plain", 1, offloads)
 	setUp(t, "tw-plain")
 	q := d.Queues()[0]
-	q.SetDeadline(time.Now().Add(10 * time.Second))
+	q.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if d.Name() != "tw-plain" || len(d.Queues()) != 1 {
 		t.Errorf("device %s with %d queues, want tw-plain with 1", d.Name(), len(d.Queues()))
 	}
@@ -179,7 +179,7 @@ func checkDeviceDown(t *testing.T, offloads Offloads) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q.SetDeadline(time.Now().Add(10 * time.Second))
+	q.SetReadDeadline(time.Now().Add(10 * time.Second))
 	read := make(chan error)
 	go func() {
 		isIPv4 := func(p Packet) bool { return p.Head[0]>>4 == 4 }
@@ -217,7 +217,7 @@ func checkDeviceDeleted(t *testing.T, offloads Offloads) {
 	d := openTUN(t, "tw-deleted", 2, offloads)
 	setUp(t, "tw-deleted")
 	q := d.Queues()[1]
-	q.SetDeadline(time.Now().Add(10 * time.Second))
+	q.SetReadDeadline(time.Now().Add(10 * time.Second))
 	read := make(chan error)
 	go func() {
 		for {
@@ -370,7 +370,7 @@ func TestQueueDeadline(t *testing.T) { eachMode(t, checkQueueDeadline) }
 func checkQueueDeadline(t *testing.T, offloads Offloads) {
 	q := openTUN(t, "tw-deadline", 1, offloads).Queues()[0]
 	for _, deadline := range []time.Time{time.Now().Add(20 * time.Millisecond), time.Unix(1, 0)} {
-		q.SetDeadline(deadline)
+		q.SetReadDeadline(deadline)
 		if packets, err := q.Read(); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("Read of an empty queue returned %d packets, %v; want %v", len(packets), err, os.ErrDeadlineExceeded)
 		}
@@ -383,7 +383,7 @@ func checkQueueDoesNotAllocate(t *testing.T, offloads Offloads) {
 	d := openTUN(t, "tw-alloc", 1, offloads)
 	setUp(t, "tw-alloc")
 	q := d.Queues()[0]
-	q.SetDeadline(time.Now().Add(30 * time.Second))
+	q.SetReadDeadline(time.Now().Add(30 * time.Second))
 	write := connectedSocket(t, netip.AddrPortFrom(nearPod, 9))
 	in := fill([]Packet{{Head: udpPacket(nearPod, ownAddr, 100)}})
 	injected := udpPacket(nearPod, ownAddr, 100)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 )
 
 // connRef is the Conn that a lane uses now. Both its directions load it once a burst.
@@ -35,17 +34,14 @@ func (t *Tunnel) Rebind(conns []Conn) (former []Conn, err error) {
 	var errs []error
 	for i := range conns {
 		if t.interrupted {
-			errs = append(errs, conns[i].SetDeadline(past))
+			errs = append(errs, endConn(conns[i], sendGrace))
 		}
 		old := *t.lanes[i].conn.pointer.Swap(&conns[i])
 		former = append(former, old)
-		errs = append(errs, old.SetDeadline(past)) // wakes its receiver
+		errs = append(errs, endConn(old, 0)) // wakes its receiver
 	}
 	if err := errors.Join(errs...); err != nil {
 		t.log.Warn("could not wake the former sockets' readers", "err", err) // closing them does that too
 	}
 	return former, nil
 }
-
-// past is a deadline that ends what waits, and what is to come.
-var past = time.Unix(1, 0)

@@ -21,7 +21,7 @@ func listenWith(t *testing.T, addr netip.AddrPort, offloads Offloads) *udpConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conns[0].Close() })
-	conns[0].SetDeadline(time.Now().Add(20 * time.Second))
+	setDeadlines(t, conns[0], time.Now().Add(20*time.Second))
 	return conns[0].(*udpConn)
 }
 

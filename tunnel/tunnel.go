@@ -32,6 +32,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -109,7 +110,7 @@ func (t *Tunnel) SetTable(table *Table) {
 	t.table.Store(table)
 }
 
-// Run moves packets until ctx is done, and then returns nil within milliseconds. It returns an error as soon as one queue
+// Run moves packets until ctx is done; then it sends on what it has read and returns nil within milliseconds. It returns an error as soon as one queue
 // or socket can no longer be read, or the device is gone: there is no half-dead tunnel.
 func (t *Tunnel) Run(ctx context.Context) error {
 	t.log.Debug("tunnel runs", "queues", len(t.lanes))
@@ -135,17 +136,29 @@ func inLane(ctx context.Context, direction string, i int, run func() error) erro
 	return fmt.Errorf("%s queue %d: %w", direction, i, err)
 }
 
-// interrupt ends all waiting reads and writes, and those to come, with a deadline in the past. Closing would do that too,
-// but the descriptors are not ours, and a number that is free again may already be another file.
+// sendGrace is how long, at the end of Run, a burst that was read waits for room in the send buffer of a socket.
+const sendGrace = 200 * time.Millisecond
+
+// interrupt ends all waiting reads, and those to come, with a deadline in the past. What was read still goes out, and what was
+// not stays in the queue or socket, for the next process if it gets the descriptor. Closing would end reads too, but the
+// descriptors are not ours, and a number that is free again may already be another file.
 func (t *Tunnel) interrupt() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.interrupted = true
 	var errs []error
 	for i, lane := range t.lanes {
-		if err := errors.Join(lane.queue.SetDeadline(past), lane.conn.load().SetDeadline(past)); err != nil {
+		if err := errors.Join(lane.queue.SetReadDeadline(past), endConn(lane.conn.load(), sendGrace)); err != nil {
 			errs = append(errs, fmt.Errorf("interrupt queue %d: %w", i, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// past is a deadline that ends what waits, and what is to come.
+var past = time.Unix(1, 0)
+
+// endConn ends all reads of conn at once, and sends after grace.
+func endConn(conn Conn, grace time.Duration) error {
+	return errors.Join(conn.SetReadDeadline(past), conn.SetWriteDeadline(time.Now().Add(grace)))
 }

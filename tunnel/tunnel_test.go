@@ -297,6 +297,28 @@ func TestDeadReaderEndsRun(t *testing.T) {
 	}
 }
 
+// A burst that was read when the tunnel ends still goes out: nobody else has it.
+func TestInterruptEndsReadsOnly(t *testing.T) {
+	conn := listen(t, anyPort, 1)[0]
+	tunnel, err := New(Config{Device: &fakeDevice{queues: []Queue{newFakeQueue()}}, Conns: []Conn{conn}, Address: ownAddr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tunnel.interrupt(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := conn.Send([]Packet{{Head: []byte("x"), Peer: peerAt(conn.LocalAddr())}}); n != 1 || err != nil {
+		t.Errorf("Send returned %d, %v, want 1, nil", n, err)
+	}
+	if _, err := conn.Receive(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Receive returned %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if datagrams, err := conn.Receive(); len(datagrams) != 1 || err != nil {
+		t.Errorf("after the interrupt %d datagrams were left, %v; want the one that was sent", len(datagrams), err)
+	}
+}
+
 func TestDeletedDeviceEndsInbound(t *testing.T) {
 	r := newRig(t, SpoofStrict)
 	r.queue.refuse = func([]byte) error { return unix.EBADFD }

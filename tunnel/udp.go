@@ -282,8 +282,8 @@ func (c *udpConn) LocalAddr() netip.AddrPort { return c.local }
 
 func (c *udpConn) SourcePorts() int { return len(c.sender.ports) }
 
-func (c *udpConn) SetDeadline(t time.Time) error {
-	err := c.UDPConn.SetDeadline(t)
+func (c *udpConn) SetWriteDeadline(t time.Time) error {
+	err := c.UDPConn.SetWriteDeadline(t)
 	for _, s := range c.extra {
 		err = errors.Join(err, s.SetWriteDeadline(t))
 	}

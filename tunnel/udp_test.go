@@ -25,11 +25,16 @@ func listen(t *testing.T, addr netip.AddrPort, n int) []Conn {
 	}
 	for _, c := range conns {
 		t.Cleanup(func() { c.Close() })
-		if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
+		setDeadlines(t, c, time.Now().Add(10*time.Second))
 	}
 	return conns
+}
+
+func setDeadlines(t *testing.T, c Conn, at time.Time) {
+	t.Helper()
+	if err := errors.Join(c.SetReadDeadline(at), c.SetWriteDeadline(at)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // peerAt returns a peer for packets that shall go to addr.
@@ -230,7 +235,7 @@ func TestReusePortGroup(t *testing.T) {
 	for i, c := range group {
 		n := 0
 		for {
-			c.SetDeadline(time.Now().Add(50 * time.Millisecond))
+			c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 			datagrams, err := c.Receive()
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
@@ -255,7 +260,7 @@ func TestReusePortGroup(t *testing.T) {
 func TestConnDeadlineAndClose(t *testing.T) {
 	c := listen(t, anyPort, 1)[0]
 	for _, deadline := range []time.Time{time.Now().Add(20 * time.Millisecond), time.Unix(1, 0)} {
-		c.SetDeadline(deadline)
+		setDeadlines(t, c, deadline)
 		if datagrams, err := c.Receive(); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("Receive without datagrams returned %d, %v; want %v", len(datagrams), err, os.ErrDeadlineExceeded)
 		}
@@ -263,7 +268,7 @@ func TestConnDeadlineAndClose(t *testing.T) {
 	if _, err := c.Send([]Packet{{Head: []byte("x"), Peer: peerAt(c.LocalAddr())}}); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Send returned %v, want %v", err, os.ErrDeadlineExceeded)
 	}
-	c.SetDeadline(time.Time{})
+	setDeadlines(t, c, time.Time{})
 	ended := make(chan error)
 	go func() { _, err := c.Receive(); ended <- err }()
 	c.Close()
