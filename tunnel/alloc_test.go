@@ -52,7 +52,7 @@ func TestBurstsDoNotAllocate(t *testing.T) {
 // Nor does the way of super-packets, through the split and back through the merger.
 func TestSuperPacketsDoNotAllocate(t *testing.T) {
 	r := newRig(t, SpoofStrict)
-	r.tunnel.SetTable(NewTable(ownSubnet, []*Peer{NewSpreadPeer(nearSubnet, nearEndpoint)}))
+	r.tunnel.SetTable(NewTable(ownSubnet, []*Peer{NewTwillPeer(nearSubnet, nearEndpoint)}))
 	out := r.tunnel.lanes[0].outbound
 	out.ports = 4
 	s := largeSuper(100) // more segments than a batch has room for at the end

@@ -55,7 +55,7 @@ func TestOutboundDrops(t *testing.T) {
 			if got := onlyDrop(t, r.tx()); got != tt.reason {
 				t.Errorf("dropped as %v, want %v", got, tt.reason)
 			}
-			checkCounted(t, r.near, tt.toPeer)
+			checkCounted(t, r.near, tt.reason, tt.toPeer)
 			if len(r.sent) != 0 || r.tx().Packets != 0 {
 				t.Errorf("the packet was sent as well")
 			}
@@ -112,7 +112,7 @@ func TestInboundDrops(t *testing.T) {
 			if got := onlyDrop(t, r.rx()); got != tt.reason {
 				t.Errorf("dropped as %v, want %v", got, tt.reason)
 			}
-			checkCounted(t, r.near, tt.fromPeer)
+			checkCounted(t, r.near, tt.reason, tt.fromPeer)
 			if len(r.written) != 0 || r.rx().Packets != 0 {
 				t.Errorf("the packet was written as well")
 			}
@@ -121,10 +121,11 @@ func TestInboundDrops(t *testing.T) {
 	}
 }
 
-func checkCounted(t *testing.T, peer *Peer, want bool) {
+func checkCounted(t *testing.T, peer *Peer, reason DropReason, want bool) {
 	t.Helper()
-	if got := peer.Stats().Drops == 1; got != want {
-		t.Errorf("the peer has %d drops; counted there: want %v", peer.Stats().Drops, want)
+	stats := peer.Stats()
+	if got := stats.Dropped() == 1 && stats.Drops[reason] == 1; got != want {
+		t.Errorf("the peer has drops %v; one counted there as %v: want %v", stats.Drops, reason, want)
 	}
 }
 
@@ -204,7 +205,7 @@ func TestRefusedPacketsCostThemselvesOnly(t *testing.T) {
 		}
 		tx, rx, peer := r.tx(), r.rx(), r.near.Stats()
 		got := fmt.Sprint(tx.Packets, tx.Bytes, tx.Drops[DropSendNoBuffers], rx.Packets, rx.Bytes, rx.Drops[DropWriteFailed],
-			peer.TxPackets, peer.TxBytes, peer.RxPackets, peer.RxBytes, peer.Drops)
+			peer.TxPackets, peer.TxBytes, peer.RxPackets, peer.RxBytes, peer.Dropped())
 		k := len(want)
 		if want := fmt.Sprint(k, 29*k, n-k, k, 29*k, n-k, k, 29*k, k, 29*k, 2*(n-k)); got != want {
 			t.Fatalf("refused %010b: counters %s, want %s", refused, got, want)

@@ -152,6 +152,6 @@ func (i *inbound) written(packets []Packet) {
 func (i *inbound) drop(peer *Peer, reason DropReason, n int) {
 	i.tally.drop(reason, n)
 	if peer != nil {
-		peer.drops.Add(uint64(n))
+		peer.drop(reason, n)
 	}
 }

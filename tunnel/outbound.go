@@ -65,7 +65,7 @@ func (o *outbound) forward(packets []Packet) []Packet {
 		p := packets[i]
 		reason := route(table, &p)
 		if reason == kept {
-			if p.Peer.spread && o.ports > 1 {
+			if p.Peer.twill && o.ports > 1 {
 				p.SourcePort = sourcePort(p.Head, o.ports)
 			}
 			packets[n] = p
@@ -205,7 +205,7 @@ func (o *outbound) sent(packets []Packet) {
 func (o *outbound) drop(peer *Peer, reason DropReason, n int) {
 	o.tally.drop(reason, n)
 	if peer != nil {
-		peer.drops.Add(uint64(n))
+		peer.drop(reason, n)
 	}
 }
 

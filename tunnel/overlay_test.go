@@ -55,7 +55,7 @@ func newMixedOverlay(t *testing.T, queues int, offloadsA, offloadsB Offloads) (a
 		h.connectPod(t)
 		h.run(t, queues)
 	}
-	a.tunnel.SetTable(NewTable(a.subnet, []*Peer{NewSpreadPeer(b.subnet, b.endpoint)}))
+	a.tunnel.SetTable(NewTable(a.subnet, []*Peer{NewTwillPeer(b.subnet, b.endpoint)}))
 	b.tunnel.SetTable(NewTable(b.subnet, []*Peer{NewPeer(a.subnet, a.endpoint)}))
 	return a, b
 }

@@ -16,7 +16,7 @@ import (
 type Peer struct {
 	subnet   netip.Prefix
 	endpoint netip.AddrPort
-	spread   bool                  // takes packets from any source port
+	twill    bool                  // runs twill, see NewTwillPeer
 	sockaddr unix.RawSockaddrInet4 // endpoint, as the kernel takes it
 
 	// The two directions are counted by different goroutines, on cache lines of their own.
@@ -26,7 +26,7 @@ type Peer struct {
 	rx       traffic
 	lastSeen atomic.Int64 // Unix time in ns, 0: never
 	_        cpu.CacheLinePad
-	drops    atomic.Uint64
+	drops    [numDropReasons]atomic.Uint64
 }
 
 // traffic counts packets and their bytes.
@@ -43,13 +43,17 @@ func (t *traffic) add(packets, bytes uint64) {
 type PeerStats struct {
 	TxPackets, TxBytes uint64
 	RxPackets, RxBytes uint64
-	// Drops counts packets to the peer that could not be sent, and packets from it that were not accepted.
-	Drops uint64
+	// Drops counts packets to the peer that could not be sent, and packets from it that were not accepted, by DropReason.
+	Drops [numDropReasons]uint64
 	// LastSeen is when the last packet was accepted from the peer; zero if none was.
 	LastSeen time.Time
 }
 
-// NewPeer returns the peer that holds subnet and listens at endpoint, both IPv4.
+// Dropped returns how many packets were dropped for any reason.
+func (s *PeerStats) Dropped() uint64 { return sumDrops(&s.Drops) }
+
+// NewPeer returns the peer that holds subnet and listens at endpoint, both IPv4. Nothing is expected of it but that it carries
+// packets as Flannel's udp backend does.
 func NewPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
 	endpoint = netip.AddrPortFrom(endpoint.Addr().Unmap(), endpoint.Port())
 	p := &Peer{subnet: subnet.Masked(), endpoint: endpoint}
@@ -59,11 +63,11 @@ func NewPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
 	return p
 }
 
-// NewSpreadPeer returns a peer like NewPeer's whose tunnel does not look at the port that packets come from, as twill's does not.
-// Flows to it leave from several ports, where there are several sockets.
-func NewSpreadPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
+// NewTwillPeer returns a peer like NewPeer's that runs twill. It does not look at the port that packets come from: flows to it
+// leave from several ports, where there are several sockets.
+func NewTwillPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
 	p := NewPeer(subnet, endpoint)
-	p.spread = true
+	p.twill = true
 	return p
 }
 
@@ -80,13 +84,18 @@ func (p *Peer) Stats() PeerStats {
 		TxBytes:   p.tx.bytes.Load(),
 		RxPackets: p.rx.packets.Load(),
 		RxBytes:   p.rx.bytes.Load(),
-		Drops:     p.drops.Load(),
+	}
+	for reason := range p.drops {
+		s.Drops[reason] = p.drops[reason].Load()
 	}
 	if ns := p.lastSeen.Load(); ns != 0 {
 		s.LastSeen = time.Unix(0, ns)
 	}
 	return s
 }
+
+// drop counts n packets to or from the peer.
+func (p *Peer) drop(reason DropReason, n int) { p.drops[reason].Add(uint64(n)) }
 
 // peerRun returns how many packets at the start of a burst, at least one, have the same peer, and their bytes.
 func peerRun(packets []Packet) (n int, bytes uint64) {

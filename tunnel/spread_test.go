@@ -14,7 +14,7 @@ import (
 func spreadRig(t *testing.T, ports int) *rig {
 	r := newRig(t, SpoofStrict).record()
 	r.tunnel.lanes[0].outbound.ports = ports
-	r.near = NewSpreadPeer(nearSubnet, nearEndpoint)
+	r.near = NewTwillPeer(nearSubnet, nearEndpoint)
 	r.tunnel.SetTable(NewTable(ownSubnet, []*Peer{r.near, r.far}))
 	return r
 }

@@ -27,12 +27,13 @@ type Counters struct {
 }
 
 // Dropped returns how many packets were dropped for any reason.
-func (c *Counters) Dropped() uint64 {
-	var n uint64
-	for _, drops := range c.Drops {
-		n += drops
+func (c *Counters) Dropped() uint64 { return sumDrops(&c.Drops) }
+
+func sumDrops(drops *[numDropReasons]uint64) (sum uint64) {
+	for _, n := range drops {
+		sum += n
 	}
-	return n
+	return sum
 }
 
 func (c *Counters) add(o *Counters) {

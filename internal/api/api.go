@@ -42,6 +42,8 @@ type Peer struct {
 	TxPackets uint64         `json:"tx_packets"`
 	TxBytes   uint64         `json:"tx_bytes"`
 	Drops     uint64         `json:"drops"`
+	// DropReasons divides Drops by reason and lacks reasons that did not occur.
+	DropReasons map[string]uint64 `json:"drop_reasons,omitempty"`
 }
 
 // Leases is what `twill leases --json` prints.

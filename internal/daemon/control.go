@@ -108,7 +108,7 @@ func (s *state) report(now time.Time) api.Peers {
 			Subnet: p.Subnet, Endpoint: p.Endpoint, Node: p.Node, NodeID: p.NodeID,
 			State: api.StateSilent, LastSeen: stats.LastSeen,
 			RxPackets: stats.RxPackets, RxBytes: stats.RxBytes,
-			TxPackets: stats.TxPackets, TxBytes: stats.TxBytes, Drops: stats.Drops,
+			TxPackets: stats.TxPackets, TxBytes: stats.TxBytes, Drops: stats.Dropped(), DropReasons: dropReasons(stats.Drops[:]),
 		}
 		switch {
 		case !p.Vanished.IsZero():

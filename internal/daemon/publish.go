@@ -24,7 +24,7 @@ func keyOf(p subnet.Peer) peerKey { return peerKey{p.Subnet, p.Endpoint, p.Proto
 
 func (k peerKey) newPeer() *tunnel.Peer {
 	if k.twill {
-		return tunnel.NewSpreadPeer(k.subnet, k.endpoint)
+		return tunnel.NewTwillPeer(k.subnet, k.endpoint)
 	}
 	return tunnel.NewPeer(k.subnet, k.endpoint)
 }

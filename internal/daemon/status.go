@@ -35,13 +35,18 @@ func (d *daemon) status() api.Status {
 }
 
 func counters(c tunnel.Counters) api.Counters {
-	out := api.Counters{Packets: c.Packets, Bytes: c.Bytes, Drops: map[string]uint64{}}
-	for reason, n := range c.Drops {
+	return api.Counters{Packets: c.Packets, Bytes: c.Bytes, Drops: dropReasons(c.Drops[:])}
+}
+
+// dropReasons names the counters, indexed by tunnel.DropReason, that are not 0.
+func dropReasons(drops []uint64) map[string]uint64 {
+	named := map[string]uint64{}
+	for reason, n := range drops {
 		if n != 0 {
-			out.Drops[tunnel.DropReason(reason).String()] = n
+			named[tunnel.DropReason(reason).String()] = n
 		}
 	}
-	return out
+	return named
 }
 
 func offloads(modes []tunnel.Mode) []api.Offload {
