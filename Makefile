@@ -2,6 +2,7 @@
 
 GO       ?= go
 FUZZTIME ?= 5s
+FAULT_HOLD ?= 3s
 # The linter is a tool, not a dependency of the daemon: it stays out of go.mod.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -9,7 +10,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fuzz bench packages-for-tests
+.PHONY: help build demo test test-faults lint fuzz bench packages-for-tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ demo: ## show twill on three hosts made of network namespaces
 
 test: packages-for-tests ## run all tests, with the race detector
 	$(GO) test -race -p 1 -timeout 15m ./... # one package at a time: they measure and wait for real daemons
+
+test-faults: packages-for-tests ## every fault that can happen to etcd, each for FAULT_HOLD (3s); prints a table
+	cd internal/faults && $(GO) test -count=1 -timeout 30m -all -hold $(FAULT_HOLD)
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

@@ -1,0 +1,130 @@
+package faults
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"twill/internal/lab"
+)
+
+const (
+	// streamRate is what runs between two pods in each direction, packets a second.
+	streamRate = 1000
+
+	// truthLimit bounds the time to truth: the longest pause before the daemon
+	// tries again (15 s), one request that finds nobody (4 s), and a busy machine.
+	truthLimit = 30 * time.Second
+)
+
+// fault is something that happens to etcd, or to what is between it and the
+// daemons.
+type fault struct {
+	name  string
+	quick bool // cheap enough for every test run
+	// atLeast is the shortest hold in which the fault shows: longer than the
+	// client's time-outs, say. Zero: -hold counts.
+	atLeast time.Duration
+	// apply begins the fault and returns what lifts it; nil: it is over at once.
+	apply func(*world) (lift func())
+	// after is asserted once every table is true again; nil: nothing more.
+	after func(*world)
+}
+
+// chosen are the faults that this run applies.
+func chosen(faults []fault) (some []fault) {
+	for _, f := range faults {
+		if f.quick || *applyAll {
+			some = append(some, f)
+		}
+	}
+	return some
+}
+
+// applyFaults makes faults happen to one world, each as a test of its own. After
+// one that failed the next gets a new world.
+func applyFaults(t *testing.T, o worldOptions, faults []fault) {
+	faults = chosen(faults)
+	for len(faults) > 0 {
+		faults = applyUntilFailure(t, o, faults)
+	}
+}
+
+func applyUntilFailure(t *testing.T, o worldOptions, faults []fault) (rest []fault) {
+	first := faults[0]
+	ended := t.Run("world of "+first.name, func(t *testing.T) {
+		w := newWorld(t, o)
+		for len(faults) > 0 {
+			f := faults[0]
+			faults = faults[1:]
+			if !t.Run(f.name, func(t *testing.T) { w.suffer(t, f) }) {
+				return
+			}
+		}
+	})
+	if !ended && len(faults) > 0 && faults[0].name == first.name {
+		return nil // the world itself could not be made
+	}
+	return faults
+}
+
+// suffer applies one fault and measures.
+func (w *world) suffer(t *testing.T, f fault) {
+	before := w.t
+	w.t, w.ctx = t, t.Context()
+	defer func() { w.t, w.ctx = before, before.Context() }()
+
+	r := result{fault: f.name}
+	w.referee.verdict() // of what was before
+	streams := w.startStreams()
+	lift := f.apply(w)
+	if lift != nil {
+		time.Sleep(max(*holdFor, f.atLeast))
+		lift()
+	}
+	lifted := time.Now()
+	w.waitTruth()
+	r.truth = time.Since(lifted)
+	for _, s := range streams.stop() {
+		r.sent += s.Sent
+		r.lost += s.Lost()
+		r.duplicated += s.Duplicated
+	}
+	r.fouls, r.rounds = w.referee.verdict()
+	r.check(t)
+	r.print()
+	if f.after != nil {
+		f.after(w)
+	}
+}
+
+// streams run between the pods of neighbouring hosts, one in each direction.
+type streams []*lab.Stream
+
+func (w *world) startStreams() (all streams) {
+	w.t.Helper()
+	for i := range w.hosts[1:] {
+		a, b := w.hosts[i].Pods[0], w.hosts[i+1].Pods[0]
+		for _, ends := range [][2]*lab.Namespace{{a, b}, {b, a}} {
+			s, err := lab.StartStream(w.ctx, ends[0], ends[1], lab.StreamOptions{Rate: streamRate})
+			w.must(err)
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// stop stops all streams at once, since each waits for its stragglers.
+func (all streams) stop() []lab.StreamReport {
+	reports := make([]lab.StreamReport, len(all))
+	var group errgroup.Group
+	for i, s := range all {
+		group.Go(func() error {
+			reports[i] = s.Stop()
+			return nil
+		})
+	}
+	group.Wait()
+	return reports
+}
