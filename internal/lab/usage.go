@@ -19,12 +19,22 @@ type Usage struct {
 }
 
 // Usage reads what the process has used. A process that has ended is an error.
-func (p *Process) Usage() (u Usage, err error) {
-	if u.CPU, err = cpuTime(p.cmd.Process.Pid); err != nil {
-		return u, fmt.Errorf("cpu time of %s: %w", p, err)
+func (p *Process) Usage() (Usage, error) {
+	u, err := UsageOf(p.cmd.Process.Pid)
+	if err != nil {
+		err = fmt.Errorf("usage of %s: %w", p, err)
 	}
-	if err := u.readMemory(p.cmd.Process.Pid); err != nil {
-		return u, fmt.Errorf("memory of %s: %w", p, err)
+	return u, err
+}
+
+// UsageOf reads what a child of this process has used. One that has ended is an
+// error.
+func UsageOf(pid int) (u Usage, err error) {
+	if u.CPU, err = cpuTime(pid); err != nil {
+		return u, fmt.Errorf("cpu time of process %d: %w", pid, err)
+	}
+	if err := u.readMemory(pid); err != nil {
+		return u, fmt.Errorf("memory of process %d: %w", pid, err)
 	}
 	return u, nil
 }

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	if role, ok := childRole(); ok {
+		os.Exit(runChild(role))
+	}
+	os.Exit(m.Run())
+}
+
+// small is a network that is made in a second or two.
+var small = options{
+	leases: 500, rounds: 1, nodes: 20, others: 30, rate: 50,
+	churn: time.Second, rest: time.Second,
+}
+
+// A host that joins needs the three requests that it cannot do without: read all,
+// grant a lease, write the key. Its table is complete then.
+func TestJoinNeedsThreeRequests(t *testing.T) {
+	r, err := measureJoin(t.Context(), small)
+	if err != nil {
+		t.Fatal(err) // also if the table is not complete
+	}
+	if got := r.Requests.String(); got != "LeaseGrant 1, Range 1, Txn 1" {
+		t.Errorf("requests before a host forwards: %s", got)
+	}
+	if r.ChangeCPUMs <= 0 || r.Memory.HeapMB <= 0 {
+		t.Errorf("nothing measured: %+v", r)
+	}
+}
+
+func TestChangesReachEveryHost(t *testing.T) {
+	r, err := measureWatch(t.Context(), small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Changes != 50 || r.AllMs.Min <= 0 || r.AllMs.Max < r.EachMs.Median {
+		t.Errorf("result %+v", r)
+	}
+	if put := r.Churn.Requests["Put"]; put != r.Changes {
+		t.Errorf("etcd counted %d writes of %d", put, r.Changes)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, args := range [][]string{
+		{"--leases", "0"}, {"--nodes", "100000"}, {"--churn", "1h"}, {"more"}, {"--nonsense"},
+	} {
+		if _, err := parseOptions(args); err == nil {
+			t.Errorf("%v: no error", args)
+		}
+	}
+	if _, err := parseOptions(nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"twill/internal/lab"
+)
+
+// watchResult is how many hosts follow changes, and what they cost etcd.
+type watchResult struct {
+	Nodes     int     `json:"nodes"`
+	Leases    int     `json:"leases"`
+	JoinS     float64 `json:"all_joined_s"`
+	Rate      int     `json:"changes_per_s_wanted"`
+	Changes   int     `json:"changes"`
+	ChangesPS float64 `json:"changes_per_s"`
+	EachMs    spread  `json:"change_reaches_a_node_ms"`
+	AllMs     spread  `json:"change_reaches_all_ms"`
+	// TablesPer is how many tables a node made for a change: changes that come close together
+	// share one.
+	TablesPer float64 `json:"tables_per_change"`
+	Churn     cost    `json:"while_changing"`
+	Rest      cost    `json:"at_rest"`
+	// NodeMB is the fleet's memory by node, everything included.
+	NodeMB float64 `json:"rss_per_node_mb"`
+	EtcdMB float64 `json:"rss_of_etcd_mb"`
+}
+
+// cost is what etcd and all nodes cost for a time.
+type cost struct {
+	Seconds  float64  `json:"seconds"`
+	Requests requests `json:"requests"`
+	// PerNodeMinute are the requests per node and minute.
+	PerNodeMinute float64 `json:"requests_per_node_and_minute"`
+	EtcdCPU       float64 `json:"cpu_of_etcd"` // of one core: 1 is all of it
+	NodesCPU      float64 `json:"cpu_of_all_nodes"`
+}
+
+// measureWatch lets many hosts join, changes leases of others, and then only looks on.
+func measureWatch(ctx context.Context, o options) (r watchResult, err error) {
+	r.Nodes, r.Leases, r.Rate = o.nodes, o.nodes+o.others, o.rate
+	s, err := startStore(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer s.stop()
+	if err := s.fill(ctx, 0, o.others); err != nil {
+		return r, err
+	}
+	fleet, err := start(ctx, "fleet")
+	if err != nil {
+		return r, err
+	}
+	defer fleet.stop()
+	began := time.Now()
+	if err := fleet.ask(fleetRequest{Endpoint: s.endpoint, First: o.others, Count: o.nodes, Peers: r.Leases - 1}, nil); err != nil {
+		return r, err
+	}
+	r.JoinS = time.Since(began).Seconds()
+
+	var changes []change
+	r.Churn, err = s.costOf(fleet, o.nodes, func() (err error) {
+		changes, err = s.churn(ctx, 0, o.others, o.rate, o.churn)
+		return err
+	})
+	if err != nil {
+		return r, err
+	}
+	if err := r.addReach(fleet, changes); err != nil {
+		return r, err
+	}
+	r.Rest, err = s.costOf(fleet, o.nodes, func() error { return pause(ctx, o.rest) })
+	if err != nil {
+		return r, err
+	}
+	return r, r.addMemory(s, fleet)
+}
+
+func (r *watchResult) addReach(fleet *child, changes []change) error {
+	var reached reached
+	if err := fleet.ask(reachRequest{changes}, &reached); err != nil {
+		return err
+	}
+	r.EachMs, r.AllMs = reached.Each, reached.All
+	r.Changes = len(changes)
+	r.ChangesPS = float64(len(changes)) / r.Churn.Seconds
+	r.TablesPer = float64(reached.Published) / float64(r.Nodes*len(changes))
+	return nil
+}
+
+func (r *watchResult) addMemory(s *store, fleet *child) error {
+	nodes, err := fleet.usage()
+	if err != nil {
+		return err
+	}
+	etcd, err := s.usage()
+	if err != nil {
+		return err
+	}
+	r.NodeMB = megabytes(nodes.RSS) / float64(r.Nodes)
+	r.EtcdMB = megabytes(etcd.RSS)
+	return nil
+}
+
+// costOf measures what etcd and the fleet need while f runs.
+func (s *store) costOf(fleet *child, nodes int, f func() error) (c cost, err error) {
+	before, err := s.reading(fleet)
+	if err != nil {
+		return c, err
+	}
+	if err := f(); err != nil {
+		return c, err
+	}
+	after, err := s.reading(fleet)
+	if err != nil {
+		return c, err
+	}
+	c.Seconds = after.at.Sub(before.at).Seconds()
+	c.Requests = after.requests.since(before.requests)
+	c.PerNodeMinute = float64(c.Requests.total()) / float64(nodes) / c.Seconds * 60
+	c.EtcdCPU = (after.etcd.CPU - before.etcd.CPU).Seconds() / c.Seconds
+	c.NodesCPU = (after.fleet.CPU - before.fleet.CPU).Seconds() / c.Seconds
+	return c, nil
+}
+
+// reading is the state of all meters.
+type reading struct {
+	at          time.Time
+	requests    requests
+	etcd, fleet lab.Usage
+}
+
+func (s *store) reading(fleet *child) (r reading, err error) {
+	r.at = time.Now()
+	if r.requests, err = s.requests(); err != nil {
+		return r, err
+	}
+	if r.etcd, err = s.usage(); err != nil {
+		return r, err
+	}
+	r.fleet, err = fleet.usage()
+	return r, err
+}
+
+// churn moves hosts first to first+n, one after the other, to another port and back, at a rate
+// per second and for a time. A write that is late is made up for.
+func (s *store) churn(ctx context.Context, first, n, rate int, length time.Duration) ([]change, error) {
+	count := int(length.Seconds() * float64(rate))
+	changes := make([]change, 0, count)
+	began := time.Now()
+	for i := range count {
+		due := began.Add(time.Duration(i) * time.Second / time.Duration(rate))
+		if err := pause(ctx, time.Until(due)); err != nil {
+			return nil, err
+		}
+		at := time.Now()
+		revision, err := s.put(ctx, first+i%n, port+1+uint16(i/n%2), clientv3.WithIgnoreLease())
+		if err != nil {
+			return nil, fmt.Errorf("change a lease: %w", err)
+		}
+		changes = append(changes, change{revision, at})
+	}
+	return changes, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
