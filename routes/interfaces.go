@@ -50,6 +50,24 @@ func interfaces() (hostInterfaces, error) {
 	return all, nil
 }
 
+// HostAddresses returns the IPv4 addresses of all interfaces but those of
+// 127.0.0.0/8.
+func HostAddresses() ([]netip.Addr, error) {
+	all, err := interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for _, h := range all {
+		for _, a := range h.addrs {
+			if !a.Addr().IsLoopback() {
+				addrs = append(addrs, a.Addr())
+			}
+		}
+	}
+	return addrs, nil
+}
+
 // addressRank orders the addresses of an interface: global before link-local,
 // then permanent before dynamic. Lower is better.
 func addressRank(a netlink.Addr) int {

@@ -39,7 +39,7 @@ func TestBurstsDoNotAllocate(t *testing.T) {
 		{Data: nil, From: nearEndpoint},
 	})
 	// Without the limit each unreachable and expired packet is answered.
-	r.tunnel.lanes[0].outbound.icmp.limit.interval = 0
+	r.tunnel.lanes[0].outbound.icmp.unlimited()
 	checkNoAllocs(t, "outbound", func() error { return r.out(packets...) })
 	checkNoAllocs(t, "inbound", func() error { return r.in(datagrams...) })
 

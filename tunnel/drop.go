@@ -24,8 +24,10 @@ const (
 	// Outbound.
 
 	DropBadOffload      // the kernel's virtio_net_hdr contradicts the packet
-	DropMulticast       // destination is multicast or broadcast
+	DropForeignSource   // source is neither in our subnet nor an address of this host
+	DropMulticast       // destination is multicast or broadcast, also that of a peer's subnet
 	DropOwnSubnet       // destination is in our own subnet: a routing loop
+	DropLoop            // destination is a peer's endpoint: its route leads into the tunnel that goes there
 	DropNoPeer          // no peer holds the destination
 	DropTTLExpired      // TTL used up
 	DropSendTooBig      // larger than the underlay's MTU
@@ -52,8 +54,10 @@ var dropReasonNames = [numDropReasons]string{
 	DropBadHeader:       "bad-header",
 	DropIPv6:            "ipv6",
 	DropBadOffload:      "bad-offload",
+	DropForeignSource:   "foreign-source",
 	DropMulticast:       "multicast",
 	DropOwnSubnet:       "own-subnet",
+	DropLoop:            "loop",
 	DropNoPeer:          "no-peer",
 	DropTTLExpired:      "ttl-expired",
 	DropSendTooBig:      "send-too-big",

@@ -27,9 +27,14 @@ func TestOutboundDrops(t *testing.T) {
 		{name: "fenced and bad", packet: good[:10], fenced: true, reason: DropNoTable},
 		{name: "cut", packet: good[:50], reason: DropBadHeader},
 		{name: "IPv6", packet: edit(good, 0, 0x60), reason: DropIPv6},
+		{name: "source of a peer", packet: udpPacket(nearPod, farPod, 0), reason: DropForeignSource},
+		{name: "source of nobody", packet: udpPacket(nobodysPod, nearPod, 0), reason: DropForeignSource},
+		{name: "no source", packet: udpPacket(netip.IPv4Unspecified(), broadcast, 0), reason: DropForeignSource},
 		{name: "multicast", packet: udpPacket(ownPod, netip.MustParseAddr("224.0.0.251"), 0), reason: DropMulticast},
 		{name: "broadcast", packet: udpPacket(ownPod, broadcast, 0), reason: DropMulticast},
 		{name: "own subnet", packet: udpPacket(ownPod, ownSubnet.Addr(), 0), reason: DropOwnSubnet},
+		{name: "a peer's broadcast", packet: udpPacket(ownPod, netip.MustParseAddr("10.5.2.255"), 0), reason: DropMulticast, toPeer: true},
+		{name: "a peer's endpoint", packet: udpPacket(ownPod, farEndpoint.Addr(), 0), reason: DropLoop},
 		{name: "nobody's subnet", packet: udpPacket(ownPod, nobodysPod, 0), reason: DropNoPeer},
 		{name: "nobody's subnet and TTL 1", packet: edit(udpPacket(ownPod, nobodysPod, 0), offTTL, 1), reason: DropNoPeer},
 		{name: "TTL 1", packet: edit(good, offTTL, 1), reason: DropTTLExpired, toPeer: true},
@@ -61,6 +66,32 @@ func TestOutboundDrops(t *testing.T) {
 			}
 			outboundReasons[tt.reason] = true
 		})
+	}
+}
+
+// A packet may start at an address of the host, and in the modes that check less anywhere.
+func TestOutboundSource(t *testing.T) {
+	host := netip.MustParseAddr("192.0.2.1")
+	for _, tt := range []struct {
+		spoof SpoofCheck
+		src   netip.Addr
+		sent  bool
+	}{
+		{SpoofStrict, ownPod, true},
+		{SpoofStrict, ownAddr, true},
+		{SpoofStrict, host, true},
+		{SpoofStrict, host.Next(), false},
+		{SpoofSource, host.Next(), true},
+		{SpoofOff, farPod, true},
+	} {
+		r := newRig(t, tt.spoof).record()
+		r.tunnel.SetHostAddresses([]netip.Addr{host})
+		if err := r.out(udpPacket(tt.src, nearPod, 10)); err != nil {
+			t.Fatal(err)
+		}
+		if sent := len(r.sent) == 1; sent != tt.sent {
+			t.Errorf("spoof check %v: packet from %s sent: %v, want %v", tt.spoof, tt.src, sent, tt.sent)
+		}
 	}
 }
 

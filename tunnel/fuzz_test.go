@@ -38,7 +38,7 @@ func FuzzOutbound(f *testing.F) {
 	}
 	r := newRig(f, SpoofStrict).record()
 	out := r.tunnel.lanes[0].outbound
-	out.icmp.limit.interval = 0 // no limit
+	out.icmp.unlimited()
 	f.Fuzz(func(t *testing.T, packet []byte, headLen uint16) {
 		if len(packet) > maxPacket {
 			return

@@ -10,16 +10,24 @@ import (
 const (
 	protocolICMP = 1
 
-	icmpUnreachable    = 3
-	icmpNetUnreachable = 0 // code
-	icmpSourceQuench   = 4
-	icmpRedirect       = 5
-	icmpTimeExceeded   = 11
-	icmpTTLExceeded    = 0 // code: in transit
-	icmpParameter      = 12
+	icmpUnreachable  = 3
+	icmpSourceQuench = 4
+	icmpRedirect     = 5
+	icmpTimeExceeded = 11
+	icmpParameter    = 12
 
 	icmpHeaderLen = 8
 )
+
+// Codes of icmpUnreachable, RFC 792 and RFC 1812 section 5.2.7.1.
+const (
+	icmpNetUnreachable  = 0
+	icmpHostUnreachable = 1
+	icmpProhibited      = 13
+)
+
+// icmpTTLExceeded is the code of icmpTimeExceeded for a TTL that is used up in transit.
+const icmpTTLExceeded = 0
 
 // Fields of the ICMP errors that we send.
 const (
@@ -31,28 +39,67 @@ const (
 	icmpTTL = 64
 )
 
-// Each queue sends at most icmpBurst errors at once and one more each icmpInterval (RFC 1812 section 4.3.2.8 asks for a
-// limit and leaves the number open). A traceroute or a handful of failing connections never notices.
+// Each queue sends to one receiver at most icmpBurst errors at once and one more each icmpInterval, and to all together icmpAllBurst
+// and one more each icmpAllInterval (RFC 1812 section 4.3.2.8 asks for a limit and leaves the number open). A traceroute or a handful
+// of failing connections never notices, and a pod that causes errors without end takes none from the others.
 const (
-	icmpInterval = 10 * time.Millisecond
-	icmpBurst    = 50
+	icmpInterval    = 10 * time.Millisecond
+	icmpBurst       = 50
+	icmpAllInterval = time.Millisecond
+	icmpAllBurst    = 1000
+	// icmpBuckets is into how many sets the receivers are divided, by a hash of their address. Those in one set share a limit.
+	icmpBuckets = 256
 )
+
+// An icmpMessage is the type and code of an ICMP error.
+type icmpMessage struct{ typ, code byte }
+
+// icmpAnswer returns how a packet that is dropped for reason is answered. Most reasons are not the sender's business, and to a source
+// that is not ours the answer would be the attack.
+func icmpAnswer(reason DropReason) (message icmpMessage, ok bool) {
+	switch reason {
+	case DropNoPeer, DropLoop:
+		return icmpMessage{icmpUnreachable, icmpNetUnreachable}, true
+	case DropSendUnreachable:
+		return icmpMessage{icmpUnreachable, icmpHostUnreachable}, true
+	case DropSendForbidden:
+		return icmpMessage{icmpUnreachable, icmpProhibited}, true
+	case DropTTLExpired:
+		return icmpMessage{icmpTimeExceeded, icmpTTLExceeded}, true
+	}
+	return icmpMessage{}, false
+}
 
 // An icmpErrors makes the ICMP errors of one queue.
 type icmpErrors struct {
-	source [4]byte
-	limit  rateLimit
-	buf    [maxICMPError]byte
+	source  [4]byte
+	limit   rateLimit              // over all receivers
+	limits  [icmpBuckets]rateLimit // by receiver
+	headers [maxHeadersLen]byte    // of the first segment of a super-packet
+	buf     [maxICMPError]byte
 }
 
 func newICMPErrors(source netip.Addr) *icmpErrors {
-	return &icmpErrors{source: source.As4(), limit: rateLimit{interval: icmpInterval, burst: icmpBurst}}
+	e := &icmpErrors{source: source.As4(), limit: rateLimit{interval: icmpAllInterval, burst: icmpAllBurst}}
+	for i := range e.limits {
+		e.limits[i] = rateLimit{interval: icmpInterval, burst: icmpBurst}
+	}
+	return e
 }
 
-// about returns the ICMP error of the given type and code about p, or nil if none may be sent. The packet is valid until the
-// next call. The header of p has been checked.
-func (e *icmpErrors) about(p *Packet, typ, code byte, now time.Time) []byte {
-	if !mayAnswer(p.Head) || !e.limit.allow(now) {
+// limitOf returns the limit of the receiver at addr.
+func (e *icmpErrors) limitOf(addr []byte) *rateLimit {
+	hash := binary.NativeEndian.Uint32(addr) * 0x9e3779b1 // 2^32 / golden ratio, Knuth's multiplicative hash
+	return &e.limits[hash>>24]
+}
+
+// about returns the ICMP error about p, or nil if none may be sent. The packet is valid until the next call. The header of p has
+// been checked; p is no longer fit to be sent.
+func (e *icmpErrors) about(p *Packet, m icmpMessage, now time.Time) []byte {
+	if !mayAnswer(p.Head) || !e.limitOf(p.Head[offSource:]).allow(now) || !e.limit.allow(now) {
+		return nil
+	}
+	if !e.complete(p) {
 		return nil
 	}
 
@@ -61,7 +108,7 @@ func (e *icmpErrors) about(p *Packet, typ, code byte, now time.Time) []byte {
 
 	message := e.buf[minHeaderLen : minHeaderLen+icmpHeaderLen+quote]
 	clear(message[:icmpHeaderLen])
-	message[0], message[1] = typ, code
+	message[0], message[1] = m.typ, m.code
 	binary.BigEndian.PutUint16(message[2:], checksum(message))
 
 	packet := e.buf[:minHeaderLen+len(message)]
@@ -77,6 +124,18 @@ func (e *icmpErrors) about(p *Packet, typ, code byte, now time.Time) []byte {
 	copy(packet[offDestination:], p.Head[offSource:offSource+4])
 	binary.BigEndian.PutUint16(packet[offChecksum:], checksum(packet[:minHeaderLen]))
 	return packet
+}
+
+// complete makes p what the receiver of an error knows: the first packet of those that p stands for, with its checksum.
+func (e *icmpErrors) complete(p *Packet) bool {
+	if !p.Offload.isSuper() {
+		return finishChecksum(p)
+	}
+	c, ok := newCut(p)
+	if ok {
+		*p = c.next(e.headers[:])
+	}
+	return ok
 }
 
 // mayAnswer says whether an ICMP error about the packet that starts with head may be sent, RFC 1812 section 4.3.2.7.

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
@@ -87,10 +88,10 @@ func checkICMPError(t *testing.T, packet []byte, typ ipv4.ICMPType, quote []byte
 func TestICMPErrorAboutGatheredPacket(t *testing.T) {
 	whole := udpPacket(ownPod, nobodysPod, 900)
 	now := time.Now()
-	want := bytes.Clone(newICMPErrors(ownAddr).about(&Packet{Head: whole}, 3, 0, now))
+	want := bytes.Clone(newICMPErrors(ownAddr).about(&Packet{Head: whole}, icmpMessage{icmpUnreachable, icmpNetUnreachable}, now))
 	for _, split := range []int{20, 28, 300, 547, 548, 549, 900} {
 		p := Packet{Head: whole[:split], Tail: whole[split:]}
-		if got := newICMPErrors(ownAddr).about(&p, 3, 0, now); !bytes.Equal(got, want) {
+		if got := newICMPErrors(ownAddr).about(&p, icmpMessage{icmpUnreachable, icmpNetUnreachable}, now); !bytes.Equal(got, want) {
 			t.Errorf("split at %d: got %x, want %x", split, got, want)
 		}
 	}
@@ -186,6 +187,19 @@ func TestICMPErrorsAreLimited(t *testing.T) {
 	if got := r.tx().Drops[DropNoPeer]; got != 600 {
 		t.Errorf("%d packets dropped, want 600", got)
 	}
+	// One pod's errors are not at the cost of another's, up to the limit of all together.
+	unreachable = udpPacket(ownPod.Next(), nobodysPod, 0)
+	if n := answered(200); n != icmpBurst {
+		t.Errorf("%d of 200 packets of another pod were answered, want %d", n, icmpBurst)
+	}
+	all := 2 * icmpBurst
+	for pod := ownPod.Next().Next(); ownSubnet.Contains(pod); pod = pod.Next() {
+		unreachable = udpPacket(pod, nobodysPod, 0)
+		all += answered(icmpBurst)
+	}
+	if all != icmpAllBurst {
+		t.Errorf("%d packets of all pods were answered, want %d", all, icmpAllBurst)
+	}
 }
 
 // Over any time the limit allows what an exact bucket of fractional tokens allows.
@@ -206,6 +220,34 @@ func TestRateLimitEqualsSlowTwin(t *testing.T) {
 			t.Fatalf("packet %d: got %v, want %v", i, got, want)
 		}
 	}
+}
+
+// unlimited takes the rate limits away.
+func (e *icmpErrors) unlimited() {
+	e.limit.interval = 0
+	for i := range e.limits {
+		e.limits[i].interval = 0
+	}
+}
+
+// The quote of a super-packet is its first segment, and that of a packet without its checksum has one: the sender knows nothing of
+// what the kernel hands over.
+func TestICMPErrorAboutUnfinishedPacket(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 5))
+	now := time.Now()
+	for range 200 {
+		s := randomSuper(r)
+		want := slowSplit(s)[0]
+		got := newICMPErrors(ownAddr).about(&Packet{Head: s.packet, Offload: s.vnet}, icmpMessage{icmpTimeExceeded, icmpTTLExceeded}, now)
+		checkICMPError(t, got, ipv4.ICMPTypeTimeExceeded, want[:min(len(want), maxICMPError-minHeaderLen-icmpHeaderLen)])
+	}
+
+	want := udpPacket(ownPod, nobodysPod, 33)
+	setTransportChecksum(want)
+	p := Packet{Head: bytes.Clone(want), Offload: vnetHeader{flags: unix.VIRTIO_NET_HDR_F_NEEDS_CSUM, csumStart: 20, csumOffset: 6}}
+	binary.BigEndian.PutUint16(p.Head[26:], fold(pseudoSum(p.Head, protocolUDP, len(want)-20)))
+	got := newICMPErrors(ownAddr).about(&p, icmpMessage{icmpUnreachable, icmpNetUnreachable}, now)
+	checkICMPError(t, got, ipv4.ICMPTypeDestinationUnreachable, want)
 }
 
 // A TUN device that refuses the answer changes nothing else.

@@ -15,6 +15,8 @@ import (
 // outbound carries the packets of one queue from the TUN device to the peers.
 type outbound struct {
 	table *atomic.Pointer[Table]
+	hosts *atomic.Pointer[hostAddresses]
+	spoof SpoofCheck
 	queue Queue
 	conn  *connRef
 	ports int // source ports of conn, also of those it is rebound to
@@ -31,8 +33,17 @@ type outbound struct {
 	icmpSent atomic.Uint64
 }
 
-func newOutbound(table *atomic.Pointer[Table], queue Queue, conn *connRef, address netip.Addr) *outbound {
-	o := &outbound{table: table, queue: queue, conn: conn, ports: conn.load().SourcePorts(), icmp: newICMPErrors(address), now: time.Now}
+func newOutbound(t *Tunnel, queue Queue, conn *connRef, config Config) *outbound {
+	o := &outbound{
+		table: &t.table,
+		hosts: &t.hosts,
+		spoof: config.SpoofCheck,
+		queue: queue,
+		conn:  conn,
+		ports: conn.load().SourcePorts(),
+		icmp:  newICMPErrors(config.Address),
+		now:   time.Now,
+	}
 	o.batch = make([]Packet, 0, len(o.arena))
 	return o
 }
@@ -63,7 +74,7 @@ func (o *outbound) forward(packets []Packet) []Packet {
 	n := 0
 	for i := range packets {
 		p := packets[i]
-		reason := route(table, &p)
+		reason := o.route(table, &p)
 		if reason == kept {
 			if p.Peer.twill && o.ports > 1 {
 				p.SourcePort = sourcePort(p.Head, o.ports)
@@ -73,18 +84,13 @@ func (o *outbound) forward(packets []Packet) []Packet {
 			continue
 		}
 		o.drop(p.Peer, reason, p.segments())
-		switch reason {
-		case DropNoPeer:
-			o.answer(&p, icmpUnreachable, icmpNetUnreachable)
-		case DropTTLExpired:
-			o.answer(&p, icmpTimeExceeded, icmpTTLExceeded)
-		}
+		o.answer(&p, reason)
 	}
 	return packets[:n]
 }
 
 // route makes p ready to be sent to its peer, or returns the reason to drop it; then its header is as it was.
-func route(table *Table, p *Packet) DropReason {
+func (o *outbound) route(table *Table, p *Packet) DropReason {
 	if table.empty() {
 		return DropNoTable
 	}
@@ -94,6 +100,9 @@ func route(table *Table, p *Packet) DropReason {
 	}
 	p.trim(length)
 
+	if o.spoof == SpoofStrict && !o.isOurs(table, source(p.Head)) {
+		return DropForeignSource
+	}
 	dst := destination(p.Head)
 	if dst.IsMulticast() || dst == broadcast {
 		return DropMulticast
@@ -103,7 +112,13 @@ func route(table *Table, p *Packet) DropReason {
 	}
 	p.Peer = table.Lookup(dst)
 	if p.Peer == nil {
+		if table.endpoint(dst) != nil {
+			return DropLoop
+		}
 		return DropNoPeer
+	}
+	if dst == p.Peer.broadcast {
+		return DropMulticast
 	}
 	if !decrementTTL(p.Head) {
 		return DropTTLExpired
@@ -111,13 +126,26 @@ func route(table *Table, p *Packet) DropReason {
 	return kept
 }
 
+// isOurs says whether a packet from src may start at this host.
+func (o *outbound) isOurs(table *Table, src netip.Addr) bool {
+	if table.own.Contains(src) {
+		return true
+	}
+	_, ok := (*o.hosts.Load())[src]
+	return ok
+}
+
 // broadcast is the limited broadcast address, RFC 919.
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// answer tells the sender of p why it was dropped, where the rules and the rate limit allow it. An answer that cannot be
-// written is lost, as any ICMP error may be; if the device is gone the next read says so.
-func (o *outbound) answer(p *Packet, typ, code byte) {
-	packet := o.icmp.about(p, typ, code, o.now())
+// answer tells the sender of p why it was dropped, where the reason, the rules and the rate limit allow it. An answer that cannot
+// be written is lost, as any ICMP error may be; if the device is gone the next read says so.
+func (o *outbound) answer(p *Packet, reason DropReason) {
+	message, ok := icmpAnswer(reason)
+	if !ok {
+		return
+	}
+	packet := o.icmp.about(p, message, o.now())
 	if packet != nil && o.queue.Inject(packet) == nil {
 		o.icmpSent.Add(1)
 	}
@@ -183,7 +211,9 @@ func (o *outbound) flush() error {
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("send: %w", err)
 		default:
-			o.drop(packets[0].Peer, sendDropReason(err), n)
+			reason := sendDropReason(err)
+			o.drop(packets[0].Peer, reason, n)
+			o.answer(&packets[0], reason)
 		}
 		packets = packets[n:]
 	}

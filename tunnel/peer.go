@@ -16,8 +16,10 @@ import (
 type Peer struct {
 	subnet   netip.Prefix
 	endpoint netip.AddrPort
-	twill    bool                  // runs twill, see NewTwillPeer
-	sockaddr unix.RawSockaddrInet4 // endpoint, as the kernel takes it
+	// broadcast is the last address of subnet (RFC 919); invalid where there is none, with 31 bits (RFC 3021) and 32.
+	broadcast netip.Addr
+	twill     bool                  // runs twill, see NewTwillPeer
+	sockaddr  unix.RawSockaddrInet4 // endpoint, as the kernel takes it
 
 	// The two directions are counted by different goroutines, on cache lines of their own.
 	_        cpu.CacheLinePad
@@ -57,6 +59,10 @@ func (s *PeerStats) Dropped() uint64 { return sumDrops(&s.Drops) }
 func NewPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
 	endpoint = netip.AddrPortFrom(endpoint.Addr().Unmap(), endpoint.Port())
 	p := &Peer{subnet: subnet.Masked(), endpoint: endpoint}
+	if bits := subnet.Bits(); bits < 31 {
+		last := binary.BigEndian.Uint32(p.subnet.Addr().AsSlice()) | 1<<(32-bits) - 1
+		p.broadcast = netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, last)))
+	}
 	p.sockaddr.Family = unix.AF_INET
 	p.sockaddr.Addr = endpoint.Addr().As4()
 	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&p.sockaddr.Port))[:], endpoint.Port())

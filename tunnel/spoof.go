@@ -1,15 +1,19 @@
 package tunnel
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+)
 
-// SpoofCheck says how far the source of an inbound packet is checked.
+// SpoofCheck says how far the source of a packet is checked.
 type SpoofCheck uint8
 
 const (
-	// SpoofStrict, the default: the datagram comes from the endpoint of a lease, and the source of the packet in it lies
-	// in a lease of that endpoint.
+	// SpoofStrict, the default. Inbound: the datagram comes from the endpoint of a lease, and the source of the packet in
+	// it lies in a lease of that endpoint. Outbound: the source lies in our own subnet or is an address of this host, so
+	// that our pods cannot be the attackers of hosts that check less.
 	SpoofStrict SpoofCheck = iota
-	// SpoofSource: the datagram comes from the endpoint of a lease.
+	// SpoofSource: the inbound datagram comes from the endpoint of a lease.
 	SpoofSource
 	// SpoofOff: anyone who reaches the port may send packets to the pods.
 	SpoofOff
@@ -32,4 +36,16 @@ func (c SpoofCheck) String() string {
 		return spoofCheckNames[c]
 	}
 	return fmt.Sprintf("SpoofCheck(%d)", uint8(c))
+}
+
+// hostAddresses are the addresses of this host, at which a packet may start beside our subnet. The set is never changed.
+type hostAddresses map[netip.Addr]struct{}
+
+// SetHostAddresses says which addresses this host has, from the next burst on. Without it there are none.
+func (t *Tunnel) SetHostAddresses(addrs []netip.Addr) {
+	set := make(hostAddresses, len(addrs))
+	for _, addr := range addrs {
+		set[addr.Unmap()] = struct{}{}
+	}
+	t.hosts.Store(&set)
 }

@@ -45,7 +45,7 @@ type Config struct {
 	Conns []Conn
 	// Address is the tunnel's own IPv4 address, the source of its ICMP errors.
 	Address netip.Addr
-	// SpoofCheck says how far the source of an inbound packet is checked.
+	// SpoofCheck says how far the source of a packet is checked.
 	SpoofCheck SpoofCheck
 	// Log is for the few events of the tunnel's life; nil discards them.
 	Log *slog.Logger
@@ -56,6 +56,7 @@ type Tunnel struct {
 	device Device
 	lanes  []lane
 	table  atomic.Pointer[Table]
+	hosts  atomic.Pointer[hostAddresses]
 	log    *slog.Logger
 
 	mu          sync.Mutex // of Rebind and interrupt
@@ -92,12 +93,13 @@ func New(config Config) (*Tunnel, error) {
 
 	t := &Tunnel{device: config.Device, log: config.Log.With("device", config.Device.Name())}
 	t.SetTable(NewTable(netip.Prefix{}, nil))
+	t.SetHostAddresses(nil)
 	for i, queue := range queues {
 		conn := newConnRef(config.Conns[i])
 		t.lanes = append(t.lanes, lane{
 			queue:    queue,
 			conn:     conn,
-			outbound: newOutbound(&t.table, queue, conn, config.Address),
+			outbound: newOutbound(t, queue, conn, config),
 			inbound:  newInbound(&t.table, conn, queue, config.SpoofCheck),
 		})
 	}

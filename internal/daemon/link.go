@@ -2,7 +2,10 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"twill/routes"
 )
 
 // keepLink puts device, address and route right again, as Firewall.Run does for
@@ -19,7 +22,7 @@ func (d *daemon) keepLink(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		err := d.link.Apply()
+		err := errors.Join(d.link.Apply(), d.setHostAddresses())
 		switch {
 		case err != nil && err.Error() != last:
 			d.Log.Error("device or route is not as it should be; trying on", "err", err)
@@ -29,4 +32,14 @@ func (d *daemon) keepLink(ctx context.Context) error {
 			last = ""
 		}
 	}
+}
+
+// setHostAddresses tells the tunnel at which addresses the host's own packets
+// may start.
+func (d *daemon) setHostAddresses() error {
+	addrs, err := routes.HostAddresses()
+	if err == nil {
+		d.tunnel.SetHostAddresses(addrs)
+	}
+	return err
 }

@@ -295,7 +295,10 @@ func (d *daemon) applyLink(context.Context) error {
 		TxQueueLen: tunnel.TxQueueLen,
 		GSOMaxSize: tunnel.GSOMaxSize,
 	}
-	return d.link.Apply()
+	if err := d.link.Apply(); err != nil {
+		return err
+	}
+	return d.setHostAddresses()
 }
 
 func (d *daemon) applyFirewall(context.Context) error {
