@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // Acquire takes a lease for this host, or takes its own over. It follows
@@ -23,6 +25,7 @@ func (m *Manager) Acquire(ctx context.Context) (Lease, error) {
 		l, won, err := m.take(ctx, c)
 		if won {
 			away.over()
+			m.revokeLost(ctx, l)
 			m.removeUnfit(ctx, s.Leases)
 			m.begin(l, s)
 			return l, nil
@@ -43,7 +46,9 @@ func (m *Manager) Acquire(ctx context.Context) (Lease, error) {
 func (m *Manager) take(ctx context.Context, c choice) (l Lease, won bool, err error) {
 	if c.held == nil {
 		l, won, err = m.registry.create(ctx, c.key, m.opt.Identity.value(), m.opt.TTL)
-		m.created = won
+		if l.ID != 0 {
+			m.granted = append(m.granted, l.ID)
+		}
 		if won {
 			m.renewAfter(m.opt.TTL)
 		}
@@ -60,6 +65,17 @@ func (m *Manager) take(ctx context.Context, c choice) (l Lease, won bool, err er
 		m.renewAfter(ttl)
 	}
 	return m.rewrite(ctx, *c.held)
+}
+
+// revokeLost drops the etcd leases of tries whose answer was lost, but for the
+// one that l hangs on.
+func (m *Manager) revokeLost(ctx context.Context, l Lease) {
+	for _, id := range m.granted {
+		if id != l.ID {
+			m.registry.revokeUnused(ctx, id)
+		}
+	}
+	m.granted = slices.DeleteFunc(m.granted, func(id clientv3.LeaseID) bool { return id != l.ID })
 }
 
 // rewrite makes the value of our lease say what is true now.

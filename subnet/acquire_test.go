@@ -2,6 +2,7 @@ package subnet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -23,7 +24,7 @@ func TestFirstJoin(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
 	h := n.dial(host(1))
-	rpcs := countRPCs(h.registry)
+	rpcs := countRPCs(t, h.registry)
 	h.start()
 	if got := rpcs.Load(); got > 3 {
 		t.Errorf("joining took %d RPCs, want at most 3: read, grant, write", got)
@@ -49,9 +50,11 @@ type rpcCounter struct {
 	granted []clientv3.LeaseID // by the one goroutine that acquires
 }
 
-func countRPCs(r *Registry) *rpcCounter {
-	c := &rpcCounter{KV: r.client.KV, Lease: r.client.Lease}
-	r.client.KV, r.client.Lease = c, c
+func countRPCs(t *testing.T, r *Registry) *rpcCounter {
+	t.Helper()
+	client := clientOf(t, r)
+	c := &rpcCounter{KV: client.KV, Lease: client.Lease}
+	client.KV, client.Lease = c, c
 	return c
 }
 
@@ -279,7 +282,7 @@ func TestAcquireWithLostAnswers(t *testing.T) {
 	n.put("10.5.42.0-24", flannelValue(host(2).PublicIP), time.Hour)
 	for i, want := range []int{2, 2} { // a created one and Flannel's; then one taken over
 		h := n.dial(host(i + 1))
-		loseAnswers(h.registry, 1)
+		loseAnswers(t, h.registry, 1)
 		h.start()
 		leases := n.leases()
 		if l := leases[h.own.Name]; len(leases) != want || l.Value != host(i+1).value() || l.ModRevision != h.own.ModRevision || l.ID != h.own.ID {
@@ -298,10 +301,12 @@ type lossyKV struct {
 	lose atomic.Int32
 }
 
-func loseAnswers(r *Registry, n int32) *lossyKV {
-	kv := &lossyKV{KV: r.client.KV}
+func loseAnswers(t *testing.T, r *Registry, n int32) *lossyKV {
+	t.Helper()
+	client := clientOf(t, r)
+	kv := &lossyKV{KV: client.KV}
 	kv.lose.Store(n)
-	r.client.KV = kv
+	client.KV = kv
 	return kv
 }
 
@@ -342,5 +347,35 @@ func TestAbandon(t *testing.T) {
 	n.must(again.manager.Abandon(n.rpc()))
 	if leases := n.leases(); len(leases) != 1 {
 		t.Fatalf("Abandon gave back a lease that was there before: etcd has %v", leases)
+	}
+}
+
+// An unknown outcome is given back too, whether the write was made or not.
+func TestAbandonAfterLostAnswer(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	loseAnswers(t, h.registry, 1000)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := h.manager.Configure(ctx, nil)
+		if err == nil {
+			_, err = h.manager.Acquire(ctx)
+		}
+		ended <- err
+	}()
+	n.waitFor("the key", func(l map[string]Lease) bool { return len(l) == 1 })
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatalf("Acquire: %v, want context.Canceled", err)
+	}
+	id := h.manager.granted[0]
+	n.must(h.manager.Abandon(n.rpc()))
+	if leases := n.leases(); len(leases) != 0 {
+		t.Errorf("after Abandon etcd has %v", leases)
+	}
+	if resp, err := n.client.TimeToLive(n.rpc(), id); err != nil || resp.TTL != -1 {
+		t.Errorf("etcd lease %x is still there: %v, %v", id, resp, err)
 	}
 }

@@ -22,19 +22,23 @@ const minBcryptCost = 4
 
 // cheapLogins starts an etcd with minBcryptCost.
 func cheapLogins(ctx context.Context, dir string, listen netip.AddrPort) (server, error) {
+	return launchEtcd(ctx, dir, url.URL{Scheme: "http", Host: listen.String()}, func(c *embed.Config) { c.BcryptCost = minBcryptCost })
+}
+
+// launchEtcd starts an etcd of one member with what embedetcd does not offer.
+func launchEtcd(ctx context.Context, dir string, client url.URL, adjust func(*embed.Config)) (server, error) {
 	c := embed.NewConfig()
 	c.Dir = dir
-	client := url.URL{Scheme: "http", Host: listen.String()}
 	peer := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	c.TickMs, c.ElectionMs = 10, 100
 	c.UnsafeNoFsync = true
-	c.BcryptCost = minBcryptCost
 	c.EnableGRPCGateway = false
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	s := &cheapServer{}
+	adjust(c)
+	s := &ownServer{scheme: client.Scheme}
 	c.ServiceRegister = func(rpc *grpc.Server) { s.rpc = rpc }
 	var err error
 	if s.etcd, err = embed.StartEtcd(c); err != nil {
@@ -45,19 +49,20 @@ func cheapLogins(ctx context.Context, dir string, listen netip.AddrPort) (server
 		return s, nil
 	case <-ctx.Done():
 		s.etcd.Close()
-		return nil, fmt.Errorf("etcd with cheap logins: %w", ctx.Err())
+		return nil, fmt.Errorf("own etcd: %w", ctx.Err())
 	}
 }
 
-type cheapServer struct {
-	etcd *embed.Etcd
-	rpc  *grpc.Server
+type ownServer struct {
+	scheme string
+	etcd   *embed.Etcd
+	rpc    *grpc.Server
 }
 
-func (s *cheapServer) Endpoint() string { return "http://" + s.etcd.Clients[0].Addr().String() }
+func (s *ownServer) Endpoint() string { return s.scheme + "://" + s.etcd.Clients[0].Addr().String() }
 
 // Close cuts the clients off, as etcd would wait for their watches.
-func (s *cheapServer) Close() {
+func (s *ownServer) Close() {
 	s.rpc.Stop()
 	s.etcd.Close()
 }
@@ -142,7 +147,7 @@ func TestPermissionLostAtRunTime(t *testing.T) {
 	n, c := secured(t)
 	h := n.dialAt(c, host(1)).start()
 	c.Username, c.Password = "root", "secret-root"
-	root := n.dialAt(c, host(9)).registry.client
+	root := clientOf(t, n.dialAt(c, host(9)).registry)
 	_, err := root.UserRevokeRole(n.rpc(), "twill", "twill")
 	n.must(err)
 	v := h.waitFor("etcd refuses", etcdAway)

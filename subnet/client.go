@@ -27,6 +27,9 @@ type EtcdConfig struct {
 	KeyFile   string   // PEM
 	Username  string
 	Password  Secret
+	// PasswordFile holds the password in its first line, instead of Password.
+	// Like the files above it is read again when it changes.
+	PasswordFile string
 }
 
 // Validate reports the first field that cannot be used.
@@ -49,8 +52,13 @@ func (c EtcdConfig) Validate() error {
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		return errors.New("etcd-certfile and etcd-keyfile go together: give both or neither")
 	}
-	if c.Username == "" && c.Password != "" {
+	switch {
+	case c.Username == "" && c.Password != "":
 		return errors.New("etcd-password is set without etcd-username")
+	case c.Username == "" && c.PasswordFile != "":
+		return errors.New("etcd-password-file is set without etcd-username")
+	case c.Password != "" && c.PasswordFile != "":
+		return errors.New("etcd-password and etcd-password-file exclude each other")
 	}
 	return nil
 }
@@ -69,26 +77,32 @@ const (
 	unaryTries = 2
 )
 
-// Dial prepares a Registry from a valid c; ctx ends all its RPCs. Without a
-// user name it does not wait for etcd. With one it fetches a token, and an etcd
-// that is away is waited for as in Registry.Snapshot.
+// Dial prepares a Registry from a valid c; ctx ends all its RPCs. It reads the
+// TLS and password files, but does not wait for etcd: the first RPC connects.
 func Dial(ctx context.Context, c EtcdConfig, log *slog.Logger) (*Registry, error) {
+	if _, err := c.tls(); err != nil {
+		return nil, err
+	}
+	if _, err := c.password(); err != nil {
+		return nil, err
+	}
+	return &Registry{
+		connection: connection{config: c, life: ctx, log: log},
+		prefix:     path.Clean(c.Prefix),
+	}, nil
+}
+
+// client connects. With a user name it waits, for rpcTimeout, until etcd has
+// given it a token.
+func (c EtcdConfig) client(ctx context.Context) (*clientv3.Client, error) {
 	tlsConfig, err := c.tls()
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{prefix: path.Clean(c.Prefix), log: log, endpoints: c.Endpoints}
-	err = r.retry(ctx, "log in to etcd", func() (err error) {
-		r.client, err = c.client(ctx, tlsConfig)
-		return err
-	})
+	password, err := c.password()
 	if err != nil {
 		return nil, err
 	}
-	return r, nil
-}
-
-func (c EtcdConfig) client(ctx context.Context, tlsConfig *tls.Config) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
 		Context:              ctx,
 		Endpoints:            c.Endpoints,
@@ -97,7 +111,7 @@ func (c EtcdConfig) client(ctx context.Context, tlsConfig *tls.Config) (*clientv
 		DialKeepAliveTimeout: keepaliveTimeout,
 		TLS:                  tlsConfig,
 		Username:             c.Username,
-		Password:             string(c.Password),
+		Password:             string(password),
 		MaxUnaryRetries:      unaryTries,
 		DialOptions: []grpc.DialOption{
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: rpcTimeout}),

@@ -36,6 +36,8 @@ func TestEtcdConfigValidate(t *testing.T) {
 		{"no host", func(c *EtcdConfig) { c.Endpoints = []string{"http://"} }, `"http://" is not a URL`},
 		{"no prefix", func(c *EtcdConfig) { c.Prefix = "//" }, `etcd-prefix: "//" names no key`},
 		{"certificate without key", func(c *EtcdConfig) { c.CertFile = "c" }, "go together"},
+		{"password file without user", func(c *EtcdConfig) { c.PasswordFile = "p" }, "etcd-password-file is set without etcd-username"},
+		{"two passwords", func(c *EtcdConfig) { c.Username, c.Password, c.PasswordFile = "u", "hunter2", "p" }, "exclude each other"},
 		{"password without user", func(c *EtcdConfig) { c.Password = "hunter2" }, "etcd-password is set without etcd-username"},
 	} {
 		c := good
@@ -66,15 +68,20 @@ func TestPrefixIsCleaned(t *testing.T) {
 	}
 }
 
-func TestDialWaitsForLoginAndEndsAtOnce(t *testing.T) {
+func TestLoginIsWaitedForAndEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	wire := newRelay(t, "127.0.0.1:1")
 	wire.cut()
 	log := &logBuffer{}
+	r, err := Dial(t.Context(), EtcdConfig{Endpoints: []string{wire.url()}, Prefix: "/x", Username: "u", Password: "hunter2"}, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		_, err := Dial(ctx, EtcdConfig{Endpoints: []string{wire.url()}, Prefix: "/x", Username: "u", Password: "hunter2"}, slog.New(slog.NewTextHandler(log, nil)))
+		_, err := r.Snapshot(ctx)
 		ended <- err
 	}()
 	for end := time.Now().Add(patience); len(log.lines("level=WARN")) == 0; time.Sleep(5 * time.Millisecond) {
@@ -85,7 +92,7 @@ func TestDialWaitsForLoginAndEndsAtOnce(t *testing.T) {
 	begin := time.Now()
 	cancel()
 	if err := <-ended; err != context.Canceled {
-		t.Errorf("Dial: %v, want context.Canceled", err)
+		t.Errorf("Snapshot: %v, want context.Canceled", err)
 	}
 	if d := time.Since(begin); d > time.Second/10 {
 		t.Errorf("returned %v after the cancel, want under 100ms", d)

@@ -48,7 +48,7 @@ type Manager struct {
 	rawConf []byte    // as etcd holds it
 	first   *Snapshot // read by Configure, used by Acquire
 	own     Lease
-	created bool // by this process: Abandon may delete it
+	granted []clientv3.LeaseID // etcd leases of this process: Abandon gives them back
 	table   *table
 	etcd    EtcdState
 	due     due
@@ -186,8 +186,10 @@ var errResync = errors.New("full comparison")
 func (m *Manager) follow(ctx context.Context) error {
 	watchCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events := m.registry.watch(watchCtx, m.table.revision+1)
-	lost := m.registry.connectionLost(watchCtx)
+	events, lost, err := m.registry.watch(watchCtx, m.table.revision+1)
+	if err != nil {
+		return err
+	}
 	m.due.full = time.Now().Add(jitter(fullEvery))
 	for {
 		wake := time.NewTimer(time.Until(m.nextDue()))
@@ -331,14 +333,13 @@ func (m *Manager) noteConfig(raw []byte) {
 	}
 }
 
-// Abandon gives back a lease that Acquire created, after a start that failed.
-// A lease that was there before stays.
+// Abandon gives back what Acquire created, after a start that failed, also
+// where etcd's answer was lost. A lease that was there before stays.
 func (m *Manager) Abandon(ctx context.Context) error {
-	if !m.created {
-		return nil
-	}
-	if _, err := m.registry.remove(ctx, m.own); err != nil {
-		return fmt.Errorf("give back lease %s: %w", m.own.Name, err)
+	for _, id := range m.granted {
+		if err := m.registry.revoke(ctx, id); err != nil {
+			return fmt.Errorf("give back lease %s: %w", m.own.Name, err)
+		}
 	}
 	return nil
 }

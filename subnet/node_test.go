@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // checkEvery is how soon a node of these tests notices what the watch does not
@@ -62,6 +64,16 @@ func (n *network) dialAt(etcd EtcdConfig, id Identity, adjust ...func(*Options))
 		}
 	})
 	return h
+}
+
+// clientOf connects r, for a test that puts something between it and etcd.
+func clientOf(t *testing.T, r *Registry) *clientv3.Client {
+	t.Helper()
+	client, err := r.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
 
 // usual is the subnet that a host of these tests gets unless the test says

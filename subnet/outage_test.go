@@ -186,7 +186,7 @@ func TestOutageIsQuiet(t *testing.T) {
 	s := newStore(t)
 	n := s.network(t, wideConfig)
 	h := n.dial(host(1), func(o *Options) { o.CheckEvery = time.Second / 2 })
-	rpcs := countRPCs(h.registry)
+	rpcs := countRPCs(t, h.registry)
 	h.start()
 	s.stop()
 	h.waitFor("etcd away", etcdAway)
@@ -206,8 +206,9 @@ func TestWatchThatFails(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
 	h := n.dial(host(1))
-	w := &brokenWatcher{Watcher: h.registry.client.Watcher}
-	h.registry.client.Watcher = w
+	client := clientOf(t, h.registry)
+	w := &brokenWatcher{Watcher: client.Watcher}
+	client.Watcher = w
 	h.start()
 	n.put("10.5.2.0-24", valueOf(host(2)), 0)
 	h.waitFor("the peer", func(v View) bool { return len(v.Peers) == 1 })

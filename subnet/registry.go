@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -18,10 +17,8 @@ import (
 // <prefix>/subnets/*. A method is one RPC or a few, each with a
 // deadline; each write of a key is a transaction that compares.
 type Registry struct {
-	client    *clientv3.Client
-	endpoints []string
-	prefix    string
-	log       *slog.Logger
+	connection
+	prefix string
 }
 
 func (r *Registry) configKey() string                 { return r.prefix + "/config" }
@@ -36,7 +33,7 @@ func (r *Registry) span() (from string, to clientv3.OpOption) {
 }
 
 // Close ends the connection and all RPCs under way.
-func (r *Registry) Close() error { return r.client.Close() }
+func (r *Registry) Close() error { return r.close() }
 
 // Lease is one key under <prefix>/subnets/ as etcd holds it.
 type Lease struct {
@@ -110,12 +107,16 @@ func (r *Registry) Snapshot(ctx context.Context) (Snapshot, error) {
 func (r *Registry) snapshot(ctx context.Context) (Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 	defer cancel()
-	from, to := r.span()
-	resp, err := r.client.Get(ctx, from, to)
+	client, err := r.connect(ctx)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	s := Snapshot{Revision: resp.Header.Revision, configKey: r.configKey(), endpointsIn: strings.Join(r.endpoints, ",")}
+	from, to := r.span()
+	resp, err := client.Get(ctx, from, to)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	s := Snapshot{Revision: resp.Header.Revision, configKey: r.configKey(), endpointsIn: strings.Join(r.config.Endpoints, ",")}
 	for _, kv := range resp.Kvs {
 		if r.isConfig(kv) {
 			s.Config, s.ConfigRev = kv.Value, kv.ModRevision
@@ -131,7 +132,11 @@ func (r *Registry) snapshot(ctx context.Context) (Snapshot, error) {
 func (r *Registry) lease(ctx context.Context, name string) (l Lease, found bool, revision int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 	defer cancel()
-	resp, err := r.client.Get(ctx, r.leaseKey(name))
+	client, err := r.connect(ctx)
+	if err != nil {
+		return Lease{}, false, 0, err
+	}
+	resp, err := client.Get(ctx, r.leaseKey(name))
 	if err != nil {
 		return Lease{}, false, 0, err
 	}
@@ -143,28 +148,34 @@ func (r *Registry) lease(ctx context.Context, name string) (l Lease, found bool,
 }
 
 // create takes a free subnet for ttl. won is false where somebody else was
-// faster. After an error the outcome is unknown: read again and compare.
+// faster. After an error the outcome is unknown: read again and compare. The
+// key may then hang on the etcd lease l.ID, unless that is 0.
 func (r *Registry) create(ctx context.Context, key Key, v Value, ttl time.Duration) (l Lease, won bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 	defer cancel()
-	grant, err := r.client.Grant(ctx, int64(ttl/time.Second))
+	client, err := r.connect(ctx)
+	if err != nil {
+		return Lease{}, false, err
+	}
+	grant, err := client.Grant(ctx, int64(ttl/time.Second))
 	if err != nil {
 		return Lease{}, false, fmt.Errorf("grant a lease of %v: %w", ttl, err)
 	}
 	name := key.String()
 	etcdKey := r.leaseKey(name)
-	resp, err := r.client.Txn(ctx).
+	resp, err := client.Txn(ctx).
 		If(clientv3.Compare(clientv3.CreateRevision(etcdKey), "=", 0)).
 		Then(clientv3.OpPut(etcdKey, string(v.Marshal()), clientv3.WithLease(grant.ID))).
 		Commit()
 	if err != nil {
-		if !transient(err) { // refused for certain; else the key may hang on it
-			r.revoke(ctx, grant.ID)
+		if !transient(err) { // refused for certain
+			r.revokeUnused(ctx, grant.ID)
+			return Lease{}, false, err
 		}
-		return Lease{}, false, err
+		return Lease{ID: grant.ID}, false, err
 	}
 	if !resp.Succeeded {
-		r.revoke(ctx, grant.ID)
+		r.revokeUnused(ctx, grant.ID)
 		return Lease{}, false, nil
 	}
 	rev := resp.Header.Revision
@@ -189,25 +200,42 @@ func (r *Registry) remove(ctx context.Context, l Lease) (won bool, err error) {
 		return false, err
 	}
 	if !l.Reserved() {
-		r.revoke(ctx, l.ID)
+		r.revokeUnused(ctx, l.ID)
 	}
 	return true, nil
 }
 
-// revoke drops an etcd lease that holds no key any more: left alone it would
-// only take memory there for the rest of its TTL.
-func (r *Registry) revoke(ctx context.Context, id clientv3.LeaseID) {
-	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
-	defer cancel()
-	if _, err := r.client.Revoke(ctx, id); err != nil {
+// revokeUnused drops an etcd lease that holds no key any more: left alone it
+// would only take memory there for the rest of its TTL.
+func (r *Registry) revokeUnused(ctx context.Context, id clientv3.LeaseID) {
+	if err := r.revoke(ctx, id); err != nil {
 		r.log.Debug("could not revoke an unused etcd lease", "err", explain(err))
 	}
+}
+
+// revoke drops an etcd lease and the key on it, if there is one. One that is
+// gone already is no error.
+func (r *Registry) revoke(ctx context.Context, id clientv3.LeaseID) error {
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	client, err := r.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := client.Revoke(ctx, id); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return err
+	}
+	return nil
 }
 
 func (r *Registry) compareMod(ctx context.Context, l Lease, op clientv3.Op) (*clientv3.TxnResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 	defer cancel()
-	return r.client.Txn(ctx).
+	client, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return client.Txn(ctx).
 		If(clientv3.Compare(clientv3.ModRevision(r.leaseKey(l.Name)), "=", l.ModRevision)).
 		Then(op).
 		Commit()
@@ -231,7 +259,11 @@ func (r *Registry) renew(ctx context.Context, id clientv3.LeaseID) (time.Duratio
 // keepAlive is one exchange on etcd's keep-alive stream. The client's own
 // KeepAliveOnce repeats a failed one at once, again and again.
 func (r *Registry) keepAlive(ctx context.Context, id clientv3.LeaseID) (*etcdserverpb.LeaseKeepAliveResponse, error) {
-	stream, err := clientv3.RetryLeaseClient(r.client).LeaseKeepAlive(ctx)
+	client, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := clientv3.RetryLeaseClient(client).LeaseKeepAlive(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +281,11 @@ func (r *Registry) TimeToLive(ctx context.Context, l Lease) (time.Duration, erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 	defer cancel()
-	resp, err := r.client.TimeToLive(ctx, l.ID)
+	client, err := r.connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := client.TimeToLive(ctx, l.ID)
 	if err != nil {
 		return 0, err
 	}

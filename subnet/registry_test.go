@@ -30,7 +30,7 @@ func TestNoEtcdLeaseIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
 	h := n.dial(host(1))
-	calls := countRPCs(h.registry)
+	calls := countRPCs(t, h.registry)
 	n.put("10.5.1.0-24", valueOf(host(2)), time.Hour)
 	key := Key{Subnet: netip.MustParsePrefix("10.5.1.0/24")}
 	if _, won, err := h.registry.create(n.rpc(), key, host(1).value(), time.Hour); won || err != nil {

@@ -70,7 +70,7 @@ type outage struct {
 }
 
 func (r *Registry) outage(task string) outage {
-	return outage{task: task, endpoints: strings.Join(r.endpoints, ","), log: r.log}
+	return outage{task: task, endpoints: strings.Join(r.config.Endpoints, ","), log: r.log}
 }
 
 // endure waits before the next try. It returns ctx's error, or err itself where

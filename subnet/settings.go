@@ -35,7 +35,11 @@ func (r *Registry) writeConfig(ctx context.Context, raw []byte, rev int64) (won 
 	err = r.retry(ctx, "write the network config", func() error {
 		ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 		defer cancel()
-		resp, err := r.client.Txn(ctx).
+		client, err := r.connect(ctx)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Txn(ctx).
 			If(clientv3.Compare(clientv3.ModRevision(key), "=", rev)).
 			Then(clientv3.OpPut(key, string(raw))).
 			Else(clientv3.OpGet(key)).

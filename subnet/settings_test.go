@@ -117,7 +117,7 @@ func TestReplaceConfigWithLostAnswer(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, "")
 	h := n.dial(host(1))
-	loseAnswers(h.registry, 1)
+	loseAnswers(t, h.registry, 1)
 	n.must(h.registry.ReplaceConfig(n.rpc(), []byte(`{"Network":"10.1.0.0/16"}`), 0))
 }
 

@@ -58,7 +58,8 @@ func (s *store) start() error {
 		return err
 	}
 	s.server = server
-	s.listen = netip.MustParseAddrPort(strings.TrimPrefix(server.Endpoint(), "http://"))
+	_, address, _ := strings.Cut(server.Endpoint(), "://")
+	s.listen = netip.MustParseAddrPort(address)
 	return nil
 }
 

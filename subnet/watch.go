@@ -6,18 +6,24 @@ import (
 	"fmt"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 )
 
-// watch follows config and leases from revision on, until ctx ends or the
-// channel closes. A member that has lost the cluster ends it instead of staying
-// silent (WithRequireLeader).
-func (r *Registry) watch(ctx context.Context, revision int64) <-chan clientv3.WatchResponse {
+// watch follows config and leases from revision on, until ctx ends or events
+// closes. A member that has lost the cluster ends it instead of staying silent
+// (WithRequireLeader). lost signals each time when the connection to etcd
+// breaks: events itself would only be silent.
+func (r *Registry) watch(ctx context.Context, revision int64) (events <-chan clientv3.WatchResponse, lost <-chan struct{}, err error) {
+	client, err := r.connect(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	from, to := r.span()
 	responses := make(chan clientv3.WatchResponse)
 	go func() { // Watch itself blocks until etcd has answered
 		defer close(responses)
-		for resp := range r.client.Watch(clientv3.WithRequireLeader(ctx), from, to, clientv3.WithRev(revision)) {
+		for resp := range client.Watch(clientv3.WithRequireLeader(ctx), from, to, clientv3.WithRev(revision)) {
 			select {
 			case responses <- resp:
 			case <-ctx.Done():
@@ -25,14 +31,11 @@ func (r *Registry) watch(ctx context.Context, revision int64) <-chan clientv3.Wa
 			}
 		}
 	}()
-	return responses
+	return responses, connectionLost(ctx, client.ActiveConnection()), nil
 }
 
-// connectionLost signals each time when the connection to etcd breaks: the
-// watch itself would only be silent. It ends with ctx.
-func (r *Registry) connectionLost(ctx context.Context) <-chan struct{} {
+func connectionLost(ctx context.Context, conn *grpc.ClientConn) <-chan struct{} {
 	lost := make(chan struct{}, 1)
-	conn := r.client.ActiveConnection()
 	go func() {
 		for state := conn.GetState(); conn.WaitForStateChange(ctx, state); state = conn.GetState() {
 			if state == connectivity.Ready {
