@@ -41,7 +41,8 @@ func etcdFlags() []cli.Flag {
 		&cli.StringFlag{Name: "etcd-certfile", EnvVars: flannelEnv("etcd-certfile"), Usage: "PEM `FILE` of the client certificate"},
 		&cli.StringFlag{Name: "etcd-keyfile", EnvVars: flannelEnv("etcd-keyfile"), Usage: "PEM `FILE` of its key"},
 		&cli.StringFlag{Name: "etcd-username", EnvVars: flannelEnv("etcd-username"), Usage: "`USER` to log in as"},
-		&cli.StringFlag{Name: "etcd-password", EnvVars: flannelEnv("etcd-password"), Usage: "its `PASSWORD`; better in the environment, where ps does not show it"},
+		&cli.StringFlag{Name: "etcd-password", EnvVars: flannelEnv("etcd-password"), Usage: "its `PASSWORD`; better in a file or the environment, where ps does not show it"},
+		&cli.StringFlag{Name: "etcd-password-file", EnvVars: env("etcd-password-file"), Usage: "`FILE` with the password in its first line, read again when it changes"},
 	}
 }
 
@@ -55,6 +56,8 @@ func etcdConfig(c *cli.Context) (subnet.EtcdConfig, error) {
 		KeyFile:   c.String("etcd-keyfile"),
 		Username:  c.String("etcd-username"),
 		Password:  subnet.Secret(c.String("etcd-password")),
+
+		PasswordFile: c.String("etcd-password-file"),
 	}
 	if err := cfg.Validate(); err != nil {
 		return subnet.EtcdConfig{}, usageError{err}

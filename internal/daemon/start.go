@@ -140,7 +140,8 @@ func (d *daemon) configure(ctx context.Context) (err error) {
 		return err
 	}
 	d.previous = d.previousSubnet()
-	if d.registry, err = subnet.Dial(ctx, d.Etcd, d.Log); err != nil {
+	// A lease is given back also after SIGTERM: close ends the registry.
+	if d.registry, err = subnet.Dial(context.WithoutCancel(ctx), d.Etcd, d.Log); err != nil {
 		return err
 	}
 	d.onUndo(func(context.Context) { d.registry.Close() })
@@ -218,14 +219,14 @@ func (d *daemon) previousSubnet() netip.Prefix {
 }
 
 func (d *daemon) acquire(ctx context.Context) (err error) {
-	if d.own, err = d.manager.Acquire(ctx); err != nil {
-		return err
-	}
 	d.onUndo(func(ctx context.Context) {
 		if err := d.manager.Abandon(ctx); err != nil {
 			d.Log.Warn("the lease stays until it expires", "err", err)
 		}
 	})
+	if d.own, err = d.manager.Acquire(ctx); err != nil {
+		return err
+	}
 	d.Log.Info("holds lease", "subnet", d.own.Subnet, "network", d.network.Network, "port", d.own.Port, "reserved", d.own.Reserved())
 	return d.checkOverlap()
 }
@@ -301,7 +302,32 @@ func (d *daemon) applyLink(context.Context) error {
 	return d.setHostAddresses()
 }
 
-func (d *daemon) applyFirewall(context.Context) error {
+// applyFirewall does not wait for an iptables that hangs once ctx has ended.
+func (d *daemon) applyFirewall(ctx context.Context) error {
+	type result struct {
+		firewall *routes.Firewall
+		err      error
+	}
+	done := make(chan result, 1)
+	go func() {
+		f, err := d.makeFirewall()
+		done <- result{f, err}
+	}()
+	select {
+	case r := <-done:
+		if d.firewall = r.firewall; d.firewall != nil && d.fresh { // else an earlier run's rules stay for the next
+			d.onUndo(func(context.Context) { d.warnIf(d.firewall.Remove()) })
+		}
+		return r.err
+	case <-ctx.Done():
+		d.Log.Warn("iptables has not ended; rules that it still makes stay until the next run or `twill down`")
+		return ctx.Err()
+	}
+}
+
+// makeFirewall applies the rules. It returns the Firewall also when some of
+// them failed; nil: without rules.
+func (d *daemon) makeFirewall() (*routes.Firewall, error) {
 	f, err := routes.NewFirewall(routes.FirewallConfig{
 		Device:     d.TunName,
 		Network:    d.network.Network,
@@ -314,19 +340,12 @@ func (d *daemon) applyFirewall(context.Context) error {
 		if d.ForwardRules {
 			d.Log.Warn("no iptables program: forward rules are not set; where the FORWARD policy is DROP (Docker sets it) pods will not reach each other. Install iptables, or say --iptables-forward-rules=false")
 		}
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if d.fresh { // else an earlier run's rules stay for the next
-		d.onUndo(func(context.Context) { d.warnIf(f.Remove()) })
-	}
-	if err := f.Apply(); err != nil {
-		return err
-	}
-	d.firewall = f
-	return nil
+	return f, f.Apply()
 }
 
 func (d *daemon) firstTable(context.Context) error {
