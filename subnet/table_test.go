@@ -1,6 +1,8 @@
 package subnet
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
@@ -238,7 +240,12 @@ func TestTableAgainstTwin(t *testing.T) {
 			history = append(history, o)
 			o.apply(table)
 			compareWithTwin(t, table, history, names)
-			checkView(t, table.view(c, own, EtcdState{}), table, own)
+			v := table.view(c, own, EtcdState{})
+			checkView(t, v, table, own)
+			compareWithNaiveView(t, v, table, c, own)
+			if rng.IntN(10) == 0 { // our lease moves to another endpoint: all is judged anew
+				own.Port++
+			}
 		}
 	}
 }
@@ -330,4 +337,57 @@ func checkView(t *testing.T, v View, table *table, own Lease) {
 			t.Fatalf("lease %s is shown %d times, want once, as peer or as skipped: %+v", name, shown[name], v)
 		}
 	}
+}
+
+// compareWithNaiveView holds a view, made from the one before, to one made of the
+// whole table at once.
+func compareWithNaiveView(t *testing.T, v View, table *table, c Config, own Lease) {
+	t.Helper()
+	peers, skipped := naiveView(table, c, own)
+	same := func(a *Peer, b Peer) bool { return *a == b }
+	if !slices.EqualFunc(v.Peers, peers, same) || !slices.Equal(v.Skipped, skipped) {
+		t.Fatalf("have peers %v, skipped %+v\nwant %+v, %+v", peersOf(v), v.Skipped, peers, skipped)
+	}
+}
+
+// naiveView judges every lease of the table.
+func naiveView(t *table, c Config, own Lease) (peers []Peer, skipped []Skipped) {
+	var candidates []Peer
+	j := judge{config: c, own: own.Name, subnet: own.Subnet, endpoint: endpoint(own, c)}
+	for _, l := range t.leases {
+		p := Peer{Lease: l, Endpoint: endpoint(l, c)}
+		switch problem := j.problem(&p); {
+		case l.Name == own.Name:
+		case problem != "":
+			skipped = append(skipped, Skipped{l, problem})
+		default:
+			candidates = append(candidates, p)
+		}
+	}
+	for _, gone := range t.vanished {
+		p := Peer{Lease: gone.Lease, Endpoint: endpoint(gone.Lease, c), Vanished: gone.at}
+		if p.Name != own.Name && j.problem(&p) == "" {
+			candidates = append(candidates, p)
+		}
+	}
+	slices.SortFunc(candidates, func(a, b Peer) int {
+		return cmp.Or(
+			a.Subnet.Addr().Compare(b.Subnet.Addr()),
+			a.Vanished.Compare(b.Vanished),
+			cmp.Compare(a.CreateRevision, b.CreateRevision),
+			cmp.Compare(a.Name, b.Name),
+		)
+	})
+	for _, p := range candidates {
+		switch n := len(peers); {
+		case n == 0 || peers[n-1].Subnet != p.Subnet:
+			peers = append(peers, p)
+		case p.Vanished.IsZero():
+			skipped = append(skipped, Skipped{p.Lease, fmt.Sprintf("subnet %s is held by lease %s already", p.Subnet, peers[n-1].Name)})
+		}
+	}
+	slices.SortFunc(skipped, func(a, b Skipped) int {
+		return cmp.Or(a.Lease.Subnet.Addr().Compare(b.Lease.Subnet.Addr()), cmp.Compare(a.Lease.Name, b.Lease.Name))
+	})
+	return peers, skipped
 }

@@ -2,16 +2,17 @@ package subnet
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 	"time"
 )
 
 // View is the network as this host sees it at one revision: immutable, made
-// anew on each change.
+// anew on each change. Consecutive views share the peers that have not changed.
 type View struct {
 	Revision int64 // of etcd
 	Own      Lease
-	Peers    []Peer
+	Peers    []*Peer   // one of each subnet, in order
 	Skipped  []Skipped // leases that are not used, and why
 	Etcd     EtcdState
 }
@@ -23,6 +24,51 @@ type Peer struct {
 	// Vanished is when the lease was seen to be gone; the peer stays for the
 	// grace time. Zero for a lease that is there.
 	Vanished time.Time
+}
+
+// Changes yields what is different between the peers of two views, in order of
+// subnet: before is nil for a peer that came, after for one that went.
+func Changes(before, after []*Peer) iter.Seq2[*Peer, *Peer] {
+	return func(yield func(before, after *Peer) bool) {
+		for len(before)+len(after) > 0 {
+			b, a := first(before), first(after)
+			switch order := comparePlaces(b, a); {
+			case order < 0:
+				a = nil
+			case order > 0:
+				b = nil
+			}
+			if b != nil {
+				before = before[1:]
+			}
+			if a != nil {
+				after = after[1:]
+			}
+			if a != b && !yield(b, a) {
+				return
+			}
+		}
+	}
+}
+
+func first(peers []*Peer) *Peer {
+	if len(peers) == 0 {
+		return nil
+	}
+	return peers[0]
+}
+
+// comparePlaces orders peers by subnet, and nil, the end of a list, last.
+func comparePlaces(a, b *Peer) int {
+	switch {
+	case a == b:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	return a.Subnet.Addr().Compare(b.Subnet.Addr())
 }
 
 // Skipped is a lease that costs no other lease anything: it is left out.

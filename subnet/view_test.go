@@ -2,6 +2,7 @@ package subnet
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -41,6 +42,33 @@ func TestProblem(t *testing.T) {
 	}
 	if got := Problem(Lease{Key: Key{Subnet: netip.MustParsePrefix("10.5.12.0/24")}}, c, own); got != "public IP invalid IP is not an IPv4 address" {
 		t.Errorf("without an address: %q", got)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	at := func(third byte) *Peer {
+		return &Peer{Lease: Lease{Key: Key{Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 5, third, 0}), 24)}}}
+	}
+	stays, goes, comes, was, is := at(1), at(2), at(3), at(4), at(4)
+	type change struct{ before, after *Peer }
+	for _, tt := range []struct {
+		name          string
+		before, after []*Peer
+		want          []change
+	}{
+		{"nothing", nil, nil, nil},
+		{"the same", []*Peer{stays}, []*Peer{stays}, nil},
+		{"first", nil, []*Peer{comes}, []change{{nil, comes}}},
+		{"last", []*Peer{goes}, nil, []change{{goes, nil}}},
+		{"all kinds", []*Peer{stays, goes, was}, []*Peer{stays, comes, is}, []change{{goes, nil}, {nil, comes}, {was, is}}},
+	} {
+		var got []change
+		for before, after := range Changes(tt.before, tt.after) {
+			got = append(got, change{before, after})
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -14,12 +14,13 @@ import (
 
 	"twill/internal/api"
 	"twill/subnet"
+	"twill/tunnel"
 )
 
 // state is what the control socket tells: one view with the peers made of it.
 type state struct {
 	view  subnet.View
-	peers peerSet
+	peers []*tunnel.Peer // of view.Peers, in their order
 }
 
 // control is an HTTP server on a listener that is already open.
@@ -102,8 +103,8 @@ const silentAfter = 2 * time.Minute
 
 func (s *state) report(now time.Time) api.Peers {
 	out := api.Peers{Peers: make([]api.Peer, 0, len(s.view.Peers))}
-	for _, p := range s.view.Peers {
-		stats := s.peers[keyOf(p)].Stats()
+	for i, p := range s.view.Peers {
+		stats := s.peers[i].Stats()
 		a := api.Peer{
 			Subnet: p.Subnet, Endpoint: p.Endpoint, Node: p.Node, NodeID: p.NodeID,
 			State: api.StateSilent, LastSeen: stats.LastSeen,

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"fmt"
-	"net/netip"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 
@@ -10,52 +9,48 @@ import (
 	"twill/tunnel"
 )
 
-// peerSet keeps the tunnel's peers from one table to the next, so that a peer
-// that has not changed goes on counting.
-type peerSet map[peerKey]*tunnel.Peer
-
-type peerKey struct {
-	subnet   netip.Prefix
-	endpoint netip.AddrPort
-	twill    bool // else Flannel, which gets all packets from one port
-}
-
-func keyOf(p subnet.Peer) peerKey { return peerKey{p.Subnet, p.Endpoint, p.Proto > 0} }
-
-func (k peerKey) newPeer() *tunnel.Peer {
-	if k.twill {
-		return tunnel.NewTwillPeer(k.subnet, k.endpoint)
-	}
-	return tunnel.NewPeer(k.subnet, k.endpoint)
-}
-
-// next returns the tunnel's peers for v, and the set for the time after.
-func (s peerSet) next(v subnet.View) ([]*tunnel.Peer, peerSet) {
-	peers := make([]*tunnel.Peer, 0, len(v.Peers))
-	set := make(peerSet, len(v.Peers))
-	for _, p := range v.Peers {
-		key := keyOf(p)
-		peer, ok := s[key]
-		if !ok {
-			peer = key.newPeer()
+// nextPeers returns the tunnel's peers for a new view, one for each of its peers.
+// One that stays where it is remains the same, and so goes on counting.
+func (s *state) nextPeers(view []*subnet.Peer) []*tunnel.Peer {
+	peers := make([]*tunnel.Peer, 0, len(view))
+	i := 0 // in s; both are in order of subnet
+	for _, p := range view {
+		for i < len(s.peers) && s.view.Peers[i].Subnet.Addr().Less(p.Subnet.Addr()) {
+			i++
 		}
-		set[key] = peer
-		peers = append(peers, peer)
+		if i < len(s.peers) && sameTarget(s.view.Peers[i], p) {
+			peers = append(peers, s.peers[i])
+		} else {
+			peers = append(peers, newPeer(p))
+		}
 	}
-	return peers, set
+	return peers
+}
+
+// sameTarget reports whether packets go to both in the same way.
+func sameTarget(a, b *subnet.Peer) bool {
+	return a == b || a.Subnet == b.Subnet && a.Endpoint == b.Endpoint && runsTwill(a) == runsTwill(b)
+}
+
+func runsTwill(p *subnet.Peer) bool { return p.Proto > 0 }
+
+func newPeer(p *subnet.Peer) *tunnel.Peer {
+	if runsTwill(p) {
+		return tunnel.NewTwillPeer(p.Subnet, p.Endpoint)
+	}
+	return tunnel.NewPeer(p.Subnet, p.Endpoint)
 }
 
 // publish puts a new view in force; the packet path sees it at its next burst.
 func (d *daemon) publish(v subnet.View) {
 	former := d.state.Load()
-	var known peerSet
-	if former != nil {
-		known = former.peers
+	if former == nil {
+		former = &state{}
 	}
-	peers, set := known.next(v)
+	peers := former.nextPeers(v.Peers)
 	d.tunnel.SetTable(tunnel.NewTable(v.Own.Subnet, peers))
-	d.state.Store(&state{view: v, peers: set})
-	if former != nil {
+	first := d.state.Swap(&state{view: v, peers: peers}) == nil
+	if !first {
 		d.logChanges(former.view, v)
 		if status := d.statusLine(v); status != d.said {
 			d.said = status
@@ -66,16 +61,12 @@ func (d *daemon) publish(v subnet.View) {
 
 // logChanges says which peers came, went or moved.
 func (d *daemon) logChanges(old, new subnet.View) {
-	before := make(map[netip.Prefix]subnet.Peer, len(old.Peers))
-	for _, p := range old.Peers {
-		before[p.Subnet] = p
-	}
-	for _, p := range new.Peers {
-		was, known := before[p.Subnet]
-		delete(before, p.Subnet)
+	for was, p := range subnet.Changes(old.Peers, new.Peers) {
 		switch {
-		case !known:
+		case was == nil:
 			d.Log.Info("peer joined", "subnet", p.Subnet, "endpoint", p.Endpoint, "node", p.Node)
+		case p == nil:
+			d.Log.Info("peer left", "subnet", was.Subnet, "endpoint", was.Endpoint, "node", was.Node)
 		case was.Endpoint != p.Endpoint:
 			d.Log.Info("peer moved", "subnet", p.Subnet, "endpoint", p.Endpoint, "from", was.Endpoint, "node", p.Node)
 		case was.Vanished.IsZero() && !p.Vanished.IsZero():
@@ -83,9 +74,6 @@ func (d *daemon) logChanges(old, new subnet.View) {
 		case !was.Vanished.IsZero() && p.Vanished.IsZero():
 			d.Log.Info("peer's lease is back", "subnet", p.Subnet, "node", p.Node)
 		}
-	}
-	for _, p := range before {
-		d.Log.Info("peer left", "subnet", p.Subnet, "endpoint", p.Endpoint, "node", p.Node)
 	}
 	problems := make(map[string]string, len(old.Skipped))
 	for _, s := range old.Skipped {
