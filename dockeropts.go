@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -15,7 +16,8 @@ func dockerOptsCommand() *cli.Command {
 		Usage: "turn subnet.env into Docker's --bip, --mtu and --ip-masq",
 		Description: "Takes the flags of Flannel's mk-docker-opts.sh and writes the same file, but in\n" +
 			"one step or not at all. Exit code 1: there is no subnet, or the file cannot be\n" +
-			"written.",
+			"written. Docker's unit runs it with --wait before dockerd, which so never starts\n" +
+			"on another subnet.",
 		UseShortOptionHandling: true, // -ic, as getopts has it
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "f", Value: filepath.Join(defaultRunDir, "subnet.env"), Usage: "read `FILE`"},
@@ -24,6 +26,8 @@ func dockerOptsCommand() *cli.Command {
 			&cli.BoolFlag{Name: "c", Usage: "write the combined options"},
 			&cli.StringFlag{Name: "k", Value: dockeropts.DefaultKey, Usage: "write the combined options to variable `KEY`"},
 			&cli.BoolFlag{Name: "m", Usage: "leave out --ip-masq"},
+			&cli.BoolFlag{Name: "wait", Usage: "wait until there is a subnet"},
+			&cli.StringFlag{Name: "daemon-json", Usage: "fail if Docker's `FILE` of settings has one of these options too: dockerd would refuse both"},
 		},
 		Action: func(c *cli.Context) error {
 			o := dockeropts.Options{
@@ -36,6 +40,17 @@ func dockerOptsCommand() *cli.Command {
 			}
 			if err := o.Validate(); err != nil {
 				return usageError{err}
+			}
+			if path := c.String("daemon-json"); path != "" {
+				if err := dockeropts.CheckDaemonJSON(path, o); err != nil {
+					return err
+				}
+			}
+			if c.Bool("wait") {
+				say := func(line string) { fmt.Fprintln(os.Stderr, "twill:", line) }
+				if err := dockeropts.WaitForEnv(c.Context, o.EnvFile, say); err != nil {
+					return err
+				}
 			}
 			return dockeropts.Run(o, os.Getenv)
 		},
