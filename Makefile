@@ -10,7 +10,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-faults lint fuzz bench bench-scale packages-for-tests
+.PHONY: help build demo test test-faults lint fuzz bench bench-scale packages packages-for-tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: ## measure twill beside its peers, about ten minutes; BENCH="--quick" and
 
 bench-scale: ## measure networks of 10,000 leases and of 1,000 hosts, three minutes; SCALE="--nodes 100" and other flags
 	$(GO) run ./bench/scale $(SCALE)
+
+packages: ## build DEBs and RPMs into dist/
+	@packaging/build
 
 packages-for-tests: ## install the OS packages that the tests need
 	@.ci/packages-for-tests
