@@ -17,6 +17,8 @@ type Packet struct {
 	Peer *Peer
 	// SourcePort says from which of the Conn's source ports an outbound packet leaves, 0 to SourcePorts - 1.
 	SourcePort int
+	// Limit is the length of the largest fragment that an outbound packet without DF is to be cut into; 0: it fits.
+	Limit int
 	// Offload is what the kernel left undone of a packet that it handed over: its checksum, to cut it into segments.
 	// Zero where the packet is complete, as it is everywhere but between Queue.Read and the split.
 	Offload vnetHeader

@@ -30,7 +30,8 @@ const (
 	DropLoop            // destination is a peer's endpoint: its route leads into the tunnel that goes there
 	DropNoPeer          // no peer holds the destination
 	DropTTLExpired      // TTL used up
-	DropSendTooBig      // larger than the underlay's MTU
+	DropTooBig          // larger than the path to the peer takes, and with DF
+	DropSendTooBig      // larger than the underlay's MTU, which was not known yet
 	DropSendUnreachable // the underlay has no route to the peer's endpoint
 	DropSendForbidden   // a firewall rule on this host's output
 	DropSendNoBuffers   // the kernel is short of buffers
@@ -60,6 +61,7 @@ var dropReasonNames = [numDropReasons]string{
 	DropLoop:            "loop",
 	DropNoPeer:          "no-peer",
 	DropTTLExpired:      "ttl-expired",
+	DropTooBig:          "too-big",
 	DropSendTooBig:      "send-too-big",
 	DropSendUnreachable: "send-unreachable",
 	DropSendForbidden:   "send-forbidden",

@@ -20,6 +20,7 @@ func TestOutboundDrops(t *testing.T) {
 		packet []byte
 		fenced bool
 		refuse error // of the socket
+		limit  int   // of the path to the peer
 		reason DropReason
 		toPeer bool // counted with the peer, too
 	}{
@@ -39,6 +40,7 @@ func TestOutboundDrops(t *testing.T) {
 		{name: "nobody's subnet and TTL 1", packet: edit(udpPacket(ownPod, nobodysPod, 0), offTTL, 1), reason: DropNoPeer},
 		{name: "TTL 1", packet: edit(good, offTTL, 1), reason: DropTTLExpired, toPeer: true},
 		{name: "TTL 0", packet: edit(good, offTTL, 0), reason: DropTTLExpired, toPeer: true},
+		{name: "DF and too big", packet: edit(good, offFragment, 0x40), limit: 127, reason: DropTooBig, toPeer: true},
 		{name: "EMSGSIZE", packet: good, refuse: unix.EMSGSIZE, reason: DropSendTooBig, toPeer: true},
 		{name: "ENETUNREACH", packet: good, refuse: unix.ENETUNREACH, reason: DropSendUnreachable, toPeer: true},
 		{name: "EHOSTUNREACH", packet: good, refuse: unix.EHOSTUNREACH, reason: DropSendUnreachable, toPeer: true},
@@ -54,6 +56,9 @@ func TestOutboundDrops(t *testing.T) {
 				r.tunnel.SetTable(NewTable(netip.Prefix{}, nil))
 			}
 			r.conn.refuse = func(*Packet) error { return tt.refuse }
+			if tt.limit != 0 {
+				r.near.limit.Store(int32(tt.limit))
+			}
 			if err := r.out(tt.packet); err != nil {
 				t.Fatal(err)
 			}

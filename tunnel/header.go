@@ -53,17 +53,14 @@ func source(head []byte) netip.Addr { return netip.AddrFrom4([4]byte(head[offSou
 
 func destination(head []byte) netip.Addr { return netip.AddrFrom4([4]byte(head[offDestination:])) }
 
-// decrementTTL takes one hop off the TTL and corrects the header checksum for it. It returns false, and changes nothing, if
-// no hop is left.
-func decrementTTL(head []byte) bool {
-	if head[offTTL] <= 1 {
-		return false
-	}
-	// RFC 1624 equation 3, HC' = ~(~HC + ~m + m'), where m is the 16-bit word of TTL and protocol.
-	before := binary.BigEndian.Uint16(head[offTTL:])
-	head[offTTL]--
-	after := binary.BigEndian.Uint16(head[offTTL:])
+// setByte sets the byte at offset of a header and corrects the checksum for it, without a look at the rest: one that was wrong stays
+// wrong, for the receiver to see.
+func setByte(head []byte, offset int, value byte) {
+	// RFC 1624 equation 3, HC' = ~(~HC + ~m + m'), where m is the 16-bit word that the byte is in.
+	word := head[offset&^1:]
+	before := binary.BigEndian.Uint16(word)
+	head[offset] = value
+	after := binary.BigEndian.Uint16(word)
 	sum := uint32(^binary.BigEndian.Uint16(head[offChecksum:])) + uint32(^before) + uint32(after)
 	binary.BigEndian.PutUint16(head[offChecksum:], ^fold(sum))
-	return true
 }

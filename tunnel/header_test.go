@@ -6,33 +6,31 @@ import (
 	"testing"
 )
 
-// The twin of the incremental update sets the TTL and sums the whole header again.
-func TestDecrementTTLEqualsSlowTwin(t *testing.T) {
+// The twin of the incremental update sums the whole header again.
+func TestSetByteEqualsSlowTwin(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 200_000 {
 		header := randomBytes(r, minHeaderLen+4*r.IntN(11))
 		header[0] = 4<<4 | byte(len(header)/4)
 		fixChecksum(header)
-		before := bytes.Clone(header)
-		ok := decrementTTL(header)
-		if before[offTTL] <= 1 {
-			if ok || !bytes.Equal(header, before) {
-				t.Fatalf("TTL %d: got %v and %x, want false and %x", before[offTTL], ok, header, before)
-			}
-			continue
+		offset, value := []int{offTTL, offTOS}[r.IntN(2)], byte(r.Uint32())
+		want := edit(header, offset, value)
+		if value == header[offset] {
+			want = bytes.Clone(header)
 		}
-		want := edit(before, offTTL, before[offTTL]-1)
-		if !ok || !bytes.Equal(header, want) {
-			t.Fatalf("decrement %x: got %v and %x, want %x", before, ok, header, want)
+		before := bytes.Clone(header)
+		setByte(header, offset, value)
+		if !bytes.Equal(header, want) {
+			t.Fatalf("byte %d of %x set to %d: got %x, want %x", offset, before, value, header, want)
 		}
 	}
 }
 
 // A checksum that was wrong stays wrong: the receiver shall see it.
-func TestDecrementTTLKeepsBadChecksumBad(t *testing.T) {
+func TestSetByteKeepsBadChecksumBad(t *testing.T) {
 	header := udpPacket(ownPod, nearPod, 0)
 	header[offChecksum] ^= 0x10
-	decrementTTL(header)
+	setByte(header, offTTL, 63)
 	if slowChecksum(header[:minHeaderLen]) == 0 {
 		t.Error("a bad header checksum was repaired")
 	}

@@ -23,6 +23,7 @@ const (
 const (
 	icmpNetUnreachable  = 0
 	icmpHostUnreachable = 1
+	icmpFragNeeded      = 4 // and DF set
 	icmpProhibited      = 13
 )
 
@@ -51,21 +52,26 @@ const (
 	icmpBuckets = 256
 )
 
-// An icmpMessage is the type and code of an ICMP error.
-type icmpMessage struct{ typ, code byte }
+// An icmpMessage is the type and code of an ICMP error, and for icmpFragNeeded the next hop's MTU, RFC 1191 section 4.
+type icmpMessage struct {
+	typ, code byte
+	mtu       uint16
+}
 
 // icmpAnswer returns how a packet that is dropped for reason is answered. Most reasons are not the sender's business, and to a source
 // that is not ours the answer would be the attack.
 func icmpAnswer(reason DropReason) (message icmpMessage, ok bool) {
 	switch reason {
 	case DropNoPeer, DropLoop:
-		return icmpMessage{icmpUnreachable, icmpNetUnreachable}, true
+		return icmpMessage{typ: icmpUnreachable, code: icmpNetUnreachable}, true
 	case DropSendUnreachable:
-		return icmpMessage{icmpUnreachable, icmpHostUnreachable}, true
+		return icmpMessage{typ: icmpUnreachable, code: icmpHostUnreachable}, true
 	case DropSendForbidden:
-		return icmpMessage{icmpUnreachable, icmpProhibited}, true
+		return icmpMessage{typ: icmpUnreachable, code: icmpProhibited}, true
+	case DropTooBig:
+		return icmpMessage{typ: icmpUnreachable, code: icmpFragNeeded}, true
 	case DropTTLExpired:
-		return icmpMessage{icmpTimeExceeded, icmpTTLExceeded}, true
+		return icmpMessage{typ: icmpTimeExceeded, code: icmpTTLExceeded}, true
 	}
 	return icmpMessage{}, false
 }
@@ -109,6 +115,7 @@ func (e *icmpErrors) about(p *Packet, m icmpMessage, now time.Time) []byte {
 	message := e.buf[minHeaderLen : minHeaderLen+icmpHeaderLen+quote]
 	clear(message[:icmpHeaderLen])
 	message[0], message[1] = m.typ, m.code
+	binary.BigEndian.PutUint16(message[6:], m.mtu)
 	binary.BigEndian.PutUint16(message[2:], checksum(message))
 
 	packet := e.buf[:minHeaderLen+len(message)]

@@ -88,10 +88,10 @@ func checkICMPError(t *testing.T, packet []byte, typ ipv4.ICMPType, quote []byte
 func TestICMPErrorAboutGatheredPacket(t *testing.T) {
 	whole := udpPacket(ownPod, nobodysPod, 900)
 	now := time.Now()
-	want := bytes.Clone(newICMPErrors(ownAddr).about(&Packet{Head: whole}, icmpMessage{icmpUnreachable, icmpNetUnreachable}, now))
+	want := bytes.Clone(newICMPErrors(ownAddr).about(&Packet{Head: whole}, icmpMessage{typ: icmpUnreachable, code: icmpNetUnreachable}, now))
 	for _, split := range []int{20, 28, 300, 547, 548, 549, 900} {
 		p := Packet{Head: whole[:split], Tail: whole[split:]}
-		if got := newICMPErrors(ownAddr).about(&p, icmpMessage{icmpUnreachable, icmpNetUnreachable}, now); !bytes.Equal(got, want) {
+		if got := newICMPErrors(ownAddr).about(&p, icmpMessage{typ: icmpUnreachable, code: icmpNetUnreachable}, now); !bytes.Equal(got, want) {
 			t.Errorf("split at %d: got %x, want %x", split, got, want)
 		}
 	}
@@ -238,7 +238,7 @@ func TestICMPErrorAboutUnfinishedPacket(t *testing.T) {
 	for range 200 {
 		s := randomSuper(r)
 		want := slowSplit(s)[0]
-		got := newICMPErrors(ownAddr).about(&Packet{Head: s.packet, Offload: s.vnet}, icmpMessage{icmpTimeExceeded, icmpTTLExceeded}, now)
+		got := newICMPErrors(ownAddr).about(&Packet{Head: s.packet, Offload: s.vnet}, icmpMessage{typ: icmpTimeExceeded, code: icmpTTLExceeded}, now)
 		checkICMPError(t, got, ipv4.ICMPTypeTimeExceeded, want[:min(len(want), maxICMPError-minHeaderLen-icmpHeaderLen)])
 	}
 
@@ -246,7 +246,7 @@ func TestICMPErrorAboutUnfinishedPacket(t *testing.T) {
 	setTransportChecksum(want)
 	p := Packet{Head: bytes.Clone(want), Offload: vnetHeader{flags: unix.VIRTIO_NET_HDR_F_NEEDS_CSUM, csumStart: 20, csumOffset: 6}}
 	binary.BigEndian.PutUint16(p.Head[26:], fold(pseudoSum(p.Head, protocolUDP, len(want)-20)))
-	got := newICMPErrors(ownAddr).about(&p, icmpMessage{icmpUnreachable, icmpNetUnreachable}, now)
+	got := newICMPErrors(ownAddr).about(&p, icmpMessage{typ: icmpUnreachable, code: icmpNetUnreachable}, now)
 	checkICMPError(t, got, ipv4.ICMPTypeDestinationUnreachable, want)
 }
 

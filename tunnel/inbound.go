@@ -74,7 +74,7 @@ func (i *inbound) check(table *Table, d *Datagram) (Packet, DropReason) {
 	if d.Truncated {
 		return Packet{}, DropTruncated
 	}
-	if len(d.Data) > 0 && d.Data[0]>>4 == controlNibble {
+	if isControl(d.Data) {
 		return Packet{}, DropControl
 	}
 	length, reason := checkHeader(d.Data, len(d.Data))
@@ -90,9 +90,6 @@ func (i *inbound) check(table *Table, d *Datagram) (Packet, DropReason) {
 	}
 	return p, kept
 }
-
-// controlNibble is the first nibble of a twill control datagram; in an IP packet it is the version.
-const controlNibble = 0
 
 // sender returns the peer that a packet comes from, or the reason why it cannot be from there. The common case, in which the
 // holder of the inner source is at the outer source, passes both checks with one lookup.

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -23,8 +24,9 @@ type outbound struct {
 	icmp  *icmpErrors
 	now   func() time.Time // for the rate limit of ICMP errors
 
-	batch []Packet                           // ready to be sent
-	arena [2 * burstSize][maxHeadersLen]byte // for the headers of the segment at the same place in batch
+	batch   []Packet                           // ready to be sent
+	arena   [2 * burstSize][maxHeadersLen]byte // for the headers of the segment at the same place in batch
+	segment [maxHeadersLen]byte                // for those of a segment that is to be fragmented
 
 	gatherer gatherer
 
@@ -120,9 +122,26 @@ func (o *outbound) route(table *Table, p *Packet) DropReason {
 	if dst == p.Peer.broadcast {
 		return DropMulticast
 	}
-	if !decrementTTL(p.Head) {
+	if p.Head[offTTL] <= 1 {
 		return DropTTLExpired
 	}
+	if reason := limitLength(p); reason != kept {
+		return reason
+	}
+	setByte(p.Head, offTTL, p.Head[offTTL]-1)
+	return kept
+}
+
+// limitLength says what is to become of a packet that is larger than the path to its peer takes.
+func limitLength(p *Packet) DropReason {
+	limit := int(p.Peer.limit.Load())
+	if p.Len() <= limit || p.segmentLen() <= limit {
+		return kept
+	}
+	if binary.BigEndian.Uint16(p.Head[offFragment:])&flagDF != 0 {
+		return DropTooBig
+	}
+	p.Limit = limit
 	return kept
 }
 
@@ -144,6 +163,9 @@ func (o *outbound) answer(p *Packet, reason DropReason) {
 	message, ok := icmpAnswer(reason)
 	if !ok {
 		return
+	}
+	if reason == DropTooBig {
+		message.mtu = uint16(p.Peer.limit.Load())
 	}
 	packet := o.icmp.about(p, message, o.now())
 	if packet != nil && o.queue.Inject(packet) == nil {
@@ -174,8 +196,7 @@ func (o *outbound) split(p *Packet) error {
 			o.drop(p.Peer, DropBadOffload, 1)
 			return nil
 		}
-		o.batch = append(o.batch, *p)
-		return nil
+		return o.add(*p)
 	}
 	c, ok := newCut(p)
 	if !ok {
@@ -183,16 +204,51 @@ func (o *outbound) split(p *Packet) error {
 		return nil
 	}
 	for c.more() {
-		if len(o.batch) == cap(o.batch) {
-			if err := o.flush(); err != nil {
-				return err
-			}
+		arena, err := o.nextArena()
+		if err != nil {
+			return err
 		}
-		segment := c.next(o.arena[len(o.batch)][:])
-		segment.Peer, segment.SourcePort = p.Peer, p.SourcePort
-		o.batch = append(o.batch, segment)
+		if p.Limit != 0 {
+			arena = o.segment[:] // its fragments will have those in the arena
+		}
+		segment := c.next(arena)
+		segment.Peer, segment.SourcePort, segment.Limit = p.Peer, p.SourcePort, p.Limit
+		if err := o.add(segment); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// add puts a complete packet into the batch, in fragments if it is too large.
+func (o *outbound) add(p Packet) error {
+	if p.Limit == 0 || p.Len() <= p.Limit {
+		o.batch = append(o.batch, p)
+		return nil
+	}
+	f := newFragments(&p, p.Limit)
+	for {
+		arena, err := o.nextArena()
+		if err != nil {
+			return err
+		}
+		fragment, ok := f.next(arena)
+		if !ok {
+			return nil
+		}
+		fragment.Peer, fragment.SourcePort = p.Peer, p.SourcePort
+		o.batch = append(o.batch, fragment)
+	}
+}
+
+// nextArena makes room in the batch for a packet, and returns where its headers go.
+func (o *outbound) nextArena() ([]byte, error) {
+	if len(o.batch) == cap(o.batch) {
+		if err := o.flush(); err != nil {
+			return nil, err
+		}
+	}
+	return o.arena[len(o.batch)][:], nil
 }
 
 // flush sends the batch. Packets that the kernel refuses are dropped alone.

@@ -20,6 +20,8 @@ type Peer struct {
 	broadcast netip.Addr
 	twill     bool                  // runs twill, see NewTwillPeer
 	sockaddr  unix.RawSockaddrInet4 // endpoint, as the kernel takes it
+	// limit is the length of the largest packet that the path to the peer takes, maxPacket as long as nothing else is known.
+	limit atomic.Int32
 
 	// The two directions are counted by different goroutines, on cache lines of their own.
 	_        cpu.CacheLinePad
@@ -63,6 +65,7 @@ func NewPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
 		last := binary.BigEndian.Uint32(p.subnet.Addr().AsSlice()) | 1<<(32-bits) - 1
 		p.broadcast = netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, last)))
 	}
+	p.limit.Store(maxPacket)
 	p.sockaddr.Family = unix.AF_INET
 	p.sockaddr.Addr = endpoint.Addr().As4()
 	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&p.sockaddr.Port))[:], endpoint.Port())

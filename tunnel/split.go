@@ -144,6 +144,22 @@ func (p *Packet) segments() int {
 	return max(1, (payload+size-1)/size)
 }
 
+// segmentLen returns the length of the largest packet that p is to be cut into, of which the IP header has been checked. It is 0 where
+// the header from the kernel does not fit what p is, which newCut refuses.
+func (p *Packet) segmentLen() int {
+	if !p.Offload.isSuper() {
+		return p.Len()
+	}
+	transport, transportLen := int(p.Offload.csumStart), udpHeaderLen
+	if len(p.Head) < transport+minTCPHeaderLen {
+		return 0
+	}
+	if p.Head[offProtocol] == protocolTCP {
+		transportLen = tcpHeaderLength(p.Head[transport:])
+	}
+	return min(p.Len(), transport+transportLen+int(p.Offload.gsoSize))
+}
+
 // finishChecksum computes the transport checksum of a packet in one piece whose checksum field holds the sum of the pseudo
 // header. It returns false if the header from the kernel does not fit the packet.
 func finishChecksum(p *Packet) bool {
