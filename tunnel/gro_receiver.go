@@ -13,6 +13,7 @@ import (
 type groReceiver struct {
 	raw     syscall.RawConn
 	recvmsg func(fd uintptr) bool // made once: a closure made for each call would be allocated
+	calls   readerCalls
 	buffer  []byte
 	used    int
 	rest    group // what did not fit into the last burst
@@ -74,7 +75,7 @@ func (r *groReceiver) receiveBurst(fd uintptr) bool {
 			r.take(r.buffer[start:r.used])
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return r.n > 0
+			return r.n > 0 || r.calls.wait()
 		default:
 			if r.n == 0 {
 				r.err = errno
@@ -89,8 +90,7 @@ func (r *groReceiver) receiveGroup(fd uintptr, buffer []byte) (int, syscall.Errn
 	setIovec(&r.iovec, buffer)
 	r.msg.Namelen = unix.SizeofSockaddrInet4
 	r.msg.SetControllen(int(unsafe.Sizeof(r.control)))
-	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.msg)), unix.MSG_DONTWAIT)
-	return int(n), errno
+	return r.calls.call(unix.SYS_RECVMSG, fd, unsafe.Pointer(&r.msg), unix.MSG_DONTWAIT, 0)
 }
 
 // take adds what was received to the burst.

@@ -46,6 +46,7 @@ func (q *offloadQueue) SetReadDeadline(t time.Time) error { return q.file.SetRea
 type offloadReader struct {
 	raw     syscall.RawConn
 	drain   func(fd uintptr) bool
+	calls   readerCalls
 	buffer  []byte
 	used    int
 	packets [burstSize]Packet
@@ -79,17 +80,17 @@ func (r *offloadReader) read() ([]Packet, error) {
 func (r *offloadReader) drainQueue(fd uintptr) bool {
 	for r.n < burstSize && r.used < burstBytes {
 		start := (r.used+vnetHeaderLen+cacheLine-1)/cacheLine*cacheLine - vnetHeaderLen
-		n, err := unix.Read(int(fd), r.buffer[start:])
-		switch {
-		case err == nil:
+		n, errno := r.calls.read(fd, r.buffer[start:])
+		switch errno {
+		case 0:
 			r.take(r.buffer[start : start+n])
 			r.used = start + n
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			return r.n > 0
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return r.n > 0 || r.calls.wait()
 		default:
 			if r.n == 0 {
-				r.err = err
+				r.err = errno
 			}
 			return true
 		}
@@ -207,7 +208,7 @@ func setIovec(v *unix.Iovec, b []byte) {
 // writev is writev(2) without the allocations of unix.Writev. It returns nil or an errno.
 func writev(fd uintptr, iovecs []unix.Iovec) error {
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(unsafe.SliceData(iovecs))), uintptr(len(iovecs)))
+		_, errno := quickCall(unix.SYS_WRITEV, fd, unsafe.Pointer(unsafe.SliceData(iovecs)), uintptr(len(iovecs)), 0)
 		switch errno {
 		case 0:
 			return nil

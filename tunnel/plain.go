@@ -192,6 +192,7 @@ func (q *plainQueue) SetReadDeadline(t time.Time) error { return q.file.SetReadD
 type plainReader struct {
 	raw     syscall.RawConn
 	drain   func(fd uintptr) bool
+	calls   readerCalls
 	buffers [burstSize][]byte
 	packets [burstSize]Packet
 	n       int
@@ -227,17 +228,17 @@ func readTUN(raw syscall.RawConn, drain func(fd uintptr) bool) error {
 // something to read. An error after some packets is left for the next call, which meets it again.
 func (r *plainReader) drainQueue(fd uintptr) bool {
 	for r.n < burstSize {
-		n, err := unix.Read(int(fd), r.buffers[r.n])
-		switch {
-		case err == nil:
+		n, errno := r.calls.read(fd, r.buffers[r.n])
+		switch errno {
+		case 0:
 			r.packets[r.n] = Packet{Head: r.buffers[r.n][:n]}
 			r.n++
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			return r.n > 0
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return r.n > 0 || r.calls.wait()
 		default:
 			if r.n == 0 {
-				r.err = err
+				r.err = errno
 			}
 			return true
 		}
@@ -277,15 +278,14 @@ func (w *plainWriter) write(packets []Packet) (int, error) {
 // send buffer whose room one could wait for.
 func (w *plainWriter) writeAll(fd uintptr) bool {
 	for w.n < len(w.packets) {
-		_, err := unix.Write(int(fd), w.packets[w.n].Head)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			w.err = err
+		switch errno := write(fd, w.packets[w.n].Head); errno {
+		case 0:
+			w.n++
+		case unix.EINTR:
+		default:
+			w.err = errno
 			return true
 		}
-		w.n++
 	}
 	return true
 }

@@ -12,6 +12,7 @@ import (
 type receiver struct {
 	raw       syscall.RawConn
 	recvmmsg  func(fd uintptr) bool // made once: a closure made for each call would be allocated
+	calls     readerCalls
 	buffers   [burstSize][]byte
 	iovecs    [burstSize]unix.Iovec
 	sources   [burstSize]unix.RawSockaddrInet4
@@ -57,13 +58,13 @@ func (r *receiver) receive() ([]Datagram, error) {
 // receiveBurst takes what is there, up to a burst. It returns false to be called again when there is something to receive.
 func (r *receiver) receiveBurst(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers)), burstSize, unix.MSG_DONTWAIT, 0, 0)
+		n, errno := r.calls.call(unix.SYS_RECVMMSG, fd, unsafe.Pointer(&r.headers), burstSize, unix.MSG_DONTWAIT)
 		switch errno {
 		case 0:
-			r.n = int(n)
+			r.n = n
 			return true
 		case unix.EAGAIN:
-			return false
+			return r.calls.wait()
 		case unix.EINTR:
 		default:
 			r.err = errno

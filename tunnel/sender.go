@@ -165,11 +165,10 @@ func appendIovec(iovecs []unix.Iovec, b []byte) []unix.Iovec {
 // false to be called again when there is room in the send buffer.
 func (s *sender) sendPending(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd,
-			uintptr(unsafe.Pointer(unsafe.SliceData(s.pending))), uintptr(len(s.pending)), 0, 0, 0)
+		n, errno := quickCall(unix.SYS_SENDMMSG, fd, unsafe.Pointer(unsafe.SliceData(s.pending)), uintptr(len(s.pending)), 0)
 		switch errno {
 		case 0:
-			s.sent = int(n)
+			s.sent = n
 			return true
 		case unix.EAGAIN:
 			return false
