@@ -16,6 +16,10 @@ const (
 	// truthLimit bounds the time to truth: the longest pause before the daemon
 	// tries again (15 s), one request that finds nobody (4 s), and a busy machine.
 	truthLimit = 30 * time.Second
+
+	// grace is the daemons' --lease-grace. It must be longer than a daemon may
+	// take to be back after the others, which is bounded as the time to truth is.
+	grace = 20 * time.Second
 )
 
 // fault is something that happens to etcd, or to what is between it and the
@@ -26,6 +30,10 @@ type fault struct {
 	// atLeast is the shortest hold in which the fault shows: longer than the
 	// client's time-outs, say. Zero: -hold counts.
 	atLeast time.Duration
+	// hurts: it ends the last host's daemon, as it should; no stream runs there.
+	hurts bool
+	// vanishes: a lease goes for good, so the truth waits for the grace time.
+	vanishes bool
 	// apply begins the fault and returns what lifts it; nil: it is over at once.
 	apply func(*world) (lift func())
 	// after is asserted once every table is true again; nil: nothing more.
@@ -75,17 +83,23 @@ func (w *world) suffer(t *testing.T, f fault) {
 	w.t, w.ctx = t, t.Context()
 	defer func() { w.t, w.ctx = before, before.Context() }()
 
-	r := result{fault: f.name}
+	r := result{fault: f.name, limit: truthLimit}
+	if f.vanishes {
+		r.limit += grace
+	}
 	w.referee.verdict() // of what was before
-	streams := w.startStreams()
+	streams := w.startStreams(f)
 	lift := f.apply(w)
 	if lift != nil {
-		time.Sleep(max(*holdFor, f.atLeast))
+		w.hold(f)
 		lift()
 	}
 	lifted := time.Now()
 	w.waitTruth()
 	r.truth = time.Since(lifted)
+	if lift == nil { // it may still show
+		w.hold(f)
+	}
 	for _, s := range streams.stop() {
 		r.sent += s.Sent
 		r.lost += s.Lost()
@@ -99,13 +113,20 @@ func (w *world) suffer(t *testing.T, f fault) {
 	}
 }
 
+// hold lets time pass: it is what the fault does in it that counts.
+func (w *world) hold(f fault) { time.Sleep(max(*holdFor, f.atLeast)) }
+
 // streams run between the pods of neighbouring hosts, one in each direction.
 type streams []*lab.Stream
 
-func (w *world) startStreams() (all streams) {
+func (w *world) startStreams(f fault) (all streams) {
 	w.t.Helper()
-	for i := range w.hosts[1:] {
-		a, b := w.hosts[i].Pods[0], w.hosts[i+1].Pods[0]
+	hosts := w.hosts
+	if f.hurts {
+		hosts = hosts[:len(hosts)-1]
+	}
+	for i := range hosts[1:] {
+		a, b := hosts[i].Pods[0], hosts[i+1].Pods[0]
 		for _, ends := range [][2]*lab.Namespace{{a, b}, {b, a}} {
 			s, err := lab.StartStream(w.ctx, ends[0], ends[1], lab.StreamOptions{Rate: streamRate})
 			w.must(err)

@@ -47,6 +47,13 @@ func filterPackets(on *lab.Host, daemons []*lab.Host, verdict string) error {
 	}`, filter, between(daemons, "in"), verdict, between(daemons, "out"), back))
 }
 
+// dropPeers cuts a member off from the other members.
+func dropPeers(on *lab.Host) error {
+	return nft(on, fmt.Sprintf(`table inet %s {
+		chain in { type filter hook input priority 0; tcp dport %d drop; tcp sport %[2]d drop; }
+	}`, filter, peerPort))
+}
+
 func removeFilter(on *lab.Host) error { return nft(on, "delete table inet "+filter) }
 
 func nft(on *lab.Host, rules string) error {

@@ -20,14 +20,25 @@ import (
 // be right.
 var markerSubnet = netip.MustParsePrefix("10.5.250.0/24")
 
+// freshSubnet is one that a fault may give to somebody at freshPort.
+var freshSubnet = netip.MustParsePrefix("10.5.251.0/24")
+
+const freshPort = 10000
+
 // firstMark is the first marker's port; each next one has another.
 const firstMark = 20000
 
-// waitTruth writes a new marker and waits until every daemon that runs has what
-// etcd has, and nothing else.
+// waitTruth writes a new marker and waits for agreement.
 func (w *world) waitTruth() {
 	w.t.Helper()
 	w.mark()
+	w.waitAgreement()
+}
+
+// waitAgreement waits until every daemon that runs has what etcd has, and nothing
+// else.
+func (w *world) waitAgreement() {
+	w.t.Helper()
 	w.waitFor("every table to equal etcd's content", func() error {
 		truth, err := w.truth()
 		if err != nil {
@@ -88,7 +99,7 @@ func (w *world) truth() (map[netip.Prefix]owner, error) {
 const hostile = "hostile"
 
 // agrees compares a daemon's table with the truth: its own subnet is its own, and
-// all others are its peers. A vanished peer that is kept for the grace time is
+// all others but those at its own endpoint are its peers. A vanished peer that is kept for the grace time is
 // not the truth.
 func agrees(ctx context.Context, h *lab.Host, truth map[netip.Prefix]owner) error {
 	var status api.Status
@@ -115,6 +126,8 @@ func agrees(ctx context.Context, h *lab.Host, truth map[netip.Prefix]owner) erro
 	}
 	want := maps.Clone(truth)
 	delete(want, status.Subnet)
+	self := netip.AddrPortFrom(status.PublicIP, status.Port)
+	maps.DeleteFunc(want, func(_ netip.Prefix, o owner) bool { return o.endpoint == self })
 	if !maps.Equal(peers, want) {
 		return fmt.Errorf("has peers %v, want %v", peers, want)
 	}

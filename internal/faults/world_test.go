@@ -22,10 +22,6 @@ const (
 	patience = 60 * time.Second
 	// rpcTimeout bounds one request of the operator.
 	rpcTimeout = 2 * time.Second
-
-	// grace is the daemons' --lease-grace: long for a host that takes its lease
-	// again, and short enough to see it end.
-	grace = 5 * time.Second
 )
 
 // world is a lab with an etcd cluster, daemons on some of the hosts, and a pod on
@@ -36,9 +32,10 @@ type world struct {
 	ctx context.Context
 
 	etcd    *store
-	hosts   []*lab.Host // with a daemon
-	daemons []*lab.Process
-	args    []string // of every daemon, after the usual ones
+	hosts   []*lab.Host    // with a daemon
+	daemons []*lab.Process // by host; nil: does not run
+	subnets []netip.Prefix // by host, as its pods were made for
+	options worldOptions
 	referee *referee
 	marks   uint16
 }
@@ -49,7 +46,6 @@ type worldOptions struct {
 	daemons int
 	store   storeOptions
 	args    []string // of every daemon
-	config  string   // network config; "": overlay with every default
 	// prepare is called once etcd serves, before the daemons start.
 	prepare func(*world)
 }
@@ -69,7 +65,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 // emptyWorld makes a world in which etcd serves and no daemon runs yet.
 func emptyWorld(t *testing.T, o worldOptions) *world {
 	t.Helper()
-	w := &world{t: t, ctx: t.Context(), args: o.args}
+	w := &world{t: t, ctx: t.Context(), options: o}
 	w.must(buildTwill())
 	l, err := lab.New(lab.Options{Hosts: o.daemons + o.members, Command: []string{twillPath}, Output: t.Output()})
 	w.must(err)
@@ -80,6 +76,7 @@ func emptyWorld(t *testing.T, o worldOptions) *world {
 		}
 	})
 	w.hosts, w.daemons = l.Hosts[:o.daemons], make([]*lab.Process, o.daemons)
+	w.subnets = make([]netip.Prefix, o.daemons)
 	w.etcd, err = newStore(l.Hosts[o.daemons:], o.store)
 	w.must(err)
 	t.Cleanup(w.etcd.close)
@@ -87,10 +84,7 @@ func emptyWorld(t *testing.T, o worldOptions) *world {
 	if o.prepare != nil {
 		o.prepare(w)
 	}
-	if o.config == "" {
-		o.config = fmt.Sprintf(`{"Network":%q}`, overlay)
-	}
-	w.put(prefix+"/config", o.config)
+	w.putConfig()
 	w.referee = watchOwners(w.hosts)
 	t.Cleanup(w.referee.stop)
 	return w
@@ -134,7 +128,7 @@ func (w *world) launchDaemon(i int, args ...string) *lab.Process {
 		"--node-name", h.Name,
 		"--lease-grace", grace.String(),
 		"--iptables-forward-rules=false",
-	}, w.args...)
+	}, w.options.args...)
 	p, err := h.Start(append(line, args...)...)
 	w.must(err)
 	w.daemons[i] = p
@@ -154,7 +148,11 @@ func (w *world) attach(i int) {
 	w.t.Helper()
 	_, err := w.hosts[i].Attach()
 	w.must(err)
+	w.subnets[i] = w.hosts[i].Gateway().Masked()
 }
+
+// said reports whether the daemon of host i has printed text.
+func (w *world) said(i int, text string) bool { return strings.Contains(w.daemons[i].Log(), text) }
 
 // put writes a key as an operator does, once etcd serves.
 func (w *world) put(key, value string, opts ...clientv3.OpOption) {
@@ -163,6 +161,13 @@ func (w *world) put(key, value string, opts ...clientv3.OpOption) {
 		_, err := w.etcd.client.Put(w.rpc(), key, value, opts...)
 		return err
 	})
+}
+
+// putConfig writes the network config. The daemons' subnets are below 10.5.100.0;
+// the faults play with those above.
+func (w *world) putConfig() {
+	w.t.Helper()
+	w.put(prefix+"/config", fmt.Sprintf(`{"Network":%q,"SubnetMin":"10.5.1.0","SubnetMax":"10.5.99.0"}`, overlay))
 }
 
 func (w *world) delete(key string) {
