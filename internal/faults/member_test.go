@@ -27,7 +27,6 @@ type memberConfig struct {
 	Cluster string // name=peer-URL of all members, comma-separated
 
 	CertFile, KeyFile, CAFile string // of the client listener; CAFile: clients need a certificate
-	QuotaBytes                int64  // of the database; 0: etcd's own
 	TokenSeconds              uint   // life of a login's token; 0: etcd's own
 }
 
@@ -84,7 +83,6 @@ func (c memberConfig) embed() (*embed.Config, error) {
 	e.ListenPeerUrls, e.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
 	e.InitialCluster = c.Cluster
 	e.ClientTLSInfo = transport.TLSInfo{CertFile: c.CertFile, KeyFile: c.KeyFile, TrustedCAFile: c.CAFile, ClientCertAuth: c.CAFile != ""}
-	e.QuotaBackendBytes = c.QuotaBytes
 	if c.TokenSeconds != 0 {
 		e.AuthTokenTTL = c.TokenSeconds
 	}

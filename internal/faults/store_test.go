@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -32,13 +31,10 @@ type store struct {
 	opts    storeOptions
 }
 
-// storeOptions shape the members; TLS files are the client listener's.
+// storeOptions shape the members.
 type storeOptions struct {
-	certFile, keyFile, caFile string
-	quotaBytes                int64
-	tokenSeconds              uint
-
-	clientTLS *tls.Config // the operator's
+	pki       *pki          // nil: no TLS
+	tokenLife time.Duration // of a login, whole seconds; 0: etcd's own
 }
 
 type member struct {
@@ -50,22 +46,18 @@ type member struct {
 // newStore prepares a cluster of one member a host; nothing runs yet.
 func newStore(hosts []*lab.Host, o storeOptions) (*store, error) {
 	s := &store{opts: o}
-	scheme := "http"
-	if o.certFile != "" {
-		scheme = "https"
-	}
 	var cluster []string
 	for _, h := range hosts {
 		c := memberConfig{
 			Name:         h.Name,
 			Dir:          filepath.Join(h.Dir(), "etcd"),
-			Client:       scheme + "://" + netip.AddrPortFrom(h.Addr(), clientPort).String(),
+			Client:       "http://" + netip.AddrPortFrom(h.Addr(), clientPort).String(),
 			Peer:         "http://" + netip.AddrPortFrom(h.Addr(), peerPort).String(),
-			CertFile:     o.certFile,
-			KeyFile:      o.keyFile,
-			CAFile:       o.caFile,
-			QuotaBytes:   o.quotaBytes,
-			TokenSeconds: o.tokenSeconds,
+			TokenSeconds: uint(o.tokenLife / time.Second),
+		}
+		if o.pki != nil {
+			c.Client = strings.Replace(c.Client, "http", "https", 1)
+			c.CertFile, c.KeyFile, c.CAFile = o.pki.file(etcdCert+".crt"), o.pki.file(etcdCert+".key"), o.pki.caFile()
 		}
 		cluster = append(cluster, c.Name+"="+c.Peer)
 		s.members = append(s.members, &member{config: c, host: h})
@@ -73,9 +65,23 @@ func newStore(hosts []*lab.Host, o storeOptions) (*store, error) {
 	for _, m := range s.members {
 		m.config.Cluster = strings.Join(cluster, ",")
 	}
+	if o.pki != nil {
+		if err := s.issue(valid); err != nil {
+			return nil, err
+		}
+	}
 	var err error
 	s.client, err = s.connect("", "")
 	return s, err
+}
+
+// issue makes the members' certificate anew.
+func (s *store) issue(life time.Duration) error {
+	addrs := []netip.Addr{}
+	for _, m := range s.members {
+		addrs = append(addrs, m.host.Addr())
+	}
+	return s.opts.pki.issue(etcdCert, life, addrs...)
 }
 
 // operatorBackoff makes the operator's client find an etcd that is back within a
@@ -84,15 +90,18 @@ var operatorBackoff = grpcbackoff.Config{BaseDelay: 50 * time.Millisecond, Multi
 
 // connect makes a client of the operator; user "" does not log in.
 func (s *store) connect(user, password string) (*clientv3.Client, error) {
-	return clientv3.New(clientv3.Config{
+	c := clientv3.Config{
 		Endpoints:   s.urls(),
-		TLS:         s.opts.clientTLS,
 		Username:    user,
 		Password:    password,
 		DialTimeout: patience,
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: operatorBackoff, MinConnectTimeout: rpcTimeout})},
 		Logger:      zap.NewNop(),
-	})
+	}
+	if s.opts.pki != nil {
+		c.TLS = s.opts.pki.operatorTLS()
+	}
+	return clientv3.New(c)
 }
 
 func (s *store) urls() (urls []string) {
