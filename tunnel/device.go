@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -59,6 +60,7 @@ type Device interface {
 
 // A Queue is one queue of a Device. Read, Write and Inject may be called at the same time, each by one goroutine.
 type Queue interface {
+	syscall.Conn // to hand its descriptor on, see OpenConfig.Adopt
 	// Read waits for a packet, then takes what else is there without waiting. The packets are the Queue's and valid until
 	// the next Read; the caller may change them. After the deadline the error is os.ErrDeadlineExceeded, when the
 	// device was deleted it is unix.EBADFD.
@@ -75,6 +77,7 @@ type Queue interface {
 
 // A Conn is one UDP socket. Receive and Send may be called at the same time, each by one goroutine.
 type Conn interface {
+	syscall.Conn // to hand its descriptor on, see ListenConfig.Adopt
 	// Receive waits for a datagram, then takes what else is there without waiting. The datagrams are the Conn's and
 	// valid until the next Receive. After the deadline the error is, or wraps, os.ErrDeadlineExceeded.
 	Receive() ([]Datagram, error)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -43,6 +44,7 @@ func (d *deadline) end(err error) {
 
 // fakeQueue is a Queue.
 type fakeQueue struct {
+	syscall.Conn // nil: there is no descriptor
 	*deadline
 	in     chan [][]byte             // each a burst for Read
 	refuse func(packet []byte) error // answers Write and Inject; nil takes everything
@@ -95,6 +97,7 @@ func (q *fakeQueue) Inject(packet []byte) error {
 
 // fakeConn is a Conn.
 type fakeConn struct {
+	syscall.Conn // nil: there is no descriptor
 	*deadline
 	in     chan []Datagram       // each a burst for Receive
 	refuse func(p *Packet) error // answers Send; nil takes everything

@@ -36,21 +36,13 @@ type OpenConfig struct {
 // Open opens the TUN device Name with the offloads that are asked for and that the kernel has, and in the plain mode if there are
 // none; Device.Modes tells. Like OpenPlain it makes the device if it does not exist, and the device stays.
 func Open(config OpenConfig) (Device, error) {
-	plain := PlainConfig{Name: config.Name, Queues: config.Queues}
-	if err := plain.validate(); err != nil {
+	if err := config.plain().validate(); err != nil {
 		return nil, err
 	}
 	if err := checkFree(config.Name); err != nil {
 		return nil, fmt.Errorf("open TUN device %s: %w", config.Name, err)
 	}
-	if config.Log == nil {
-		config.Log = slog.New(slog.DiscardHandler)
-	}
-	d := &offloadDevice{
-		name: config.Name,
-		tso:  newModeSwitch(nameTSO, config.Offloads.TSO, config.Log),
-		uso:  newModeSwitch(nameUSO, config.Offloads.USO, config.Log),
-	}
+	d := newOffloadDevice(config)
 	for i := 0; i < config.Queues && d.anyOffload(); i++ {
 		q, err := d.openQueue()
 		if err != nil {
@@ -63,9 +55,13 @@ func Open(config OpenConfig) (Device, error) {
 	}
 	if !d.anyOffload() {
 		d.Close()
-		return openPlain(plain, d.tso, d.uso)
+		return openPlain(config.plain(), d.tso, d.uso)
 	}
 	return d, nil
+}
+
+func (c OpenConfig) plain() PlainConfig {
+	return PlainConfig{Name: c.Name, Queues: c.Queues}
 }
 
 // offloadDevice is a Device in the offload mode.
@@ -73,6 +69,18 @@ type offloadDevice struct {
 	name     string
 	queues   []Queue
 	tso, uso *modeSwitch
+}
+
+// newOffloadDevice returns a device without queues.
+func newOffloadDevice(config OpenConfig) *offloadDevice {
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	return &offloadDevice{
+		name: config.Name,
+		tso:  newModeSwitch(nameTSO, config.Offloads.TSO, config.Log),
+		uso:  newModeSwitch(nameUSO, config.Offloads.USO, config.Log),
+	}
 }
 
 func (d *offloadDevice) Name() string     { return d.name }
@@ -116,11 +124,20 @@ func (d *offloadDevice) setUp(fd int) error {
 	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
 		return os.NewSyscallError("TUNSETPERSIST", err)
 	}
+	return d.configure(fd)
+}
+
+// configure makes the settings of a queue that is attached to the device.
+func (d *offloadDevice) configure(fd int) error {
 	// The size belongs to the device, and may be what an earlier user of it has set.
 	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, vnetHeaderLen); err != nil {
 		return os.NewSyscallError("TUNSETVNETHDRSZ", err)
 	}
 	// A kernel that does not know a flag ignores it, and the packets would not have the headers that we read.
+	request, err := unix.NewIfreq(d.name)
+	if err != nil {
+		return err
+	}
 	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, request); err != nil {
 		return os.NewSyscallError("TUNGETIFF", err)
 	}

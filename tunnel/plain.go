@@ -97,9 +97,18 @@ func openPlainQueue(name string) (*plainQueue, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := file.SyscallConn()
+	q, err := newPlainQueue(file)
 	if err != nil {
 		file.Close()
+		return nil, err
+	}
+	return q, nil
+}
+
+// newPlainQueue returns the Queue of a file that is attached to the device.
+func newPlainQueue(file *os.File) (*plainQueue, error) {
+	raw, err := file.SyscallConn()
+	if err != nil {
 		return nil, err
 	}
 	q := &plainQueue{file: file}

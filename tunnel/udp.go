@@ -37,27 +37,35 @@ type ListenConfig struct {
 
 // Listen opens the sockets.
 func (c ListenConfig) Listen() ([]Conn, error) {
-	if !c.Address.Addr().Is4() {
-		return nil, fmt.Errorf("listen on UDP %s: want an IPv4 address", c.Address)
+	if err := c.validate(); err != nil {
+		return nil, err
 	}
-	if c.Sockets < 1 || c.Sockets > maxQueues {
-		return nil, fmt.Errorf("listen on UDP %s with %d sockets: want 1 to %d", c.Address, c.Sockets, maxQueues)
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	modes := &udpModes{
-		segment: newModeSwitch(nameUDPSegment, c.Offloads.UDPSegment, c.Log),
-		gro:     newModeSwitch(nameUDPGRO, c.Offloads.UDPGRO, c.Log),
-	}
-	conns, err := listenGroup(c.Address, c.Sockets, modes)
+	conns, err := listenGroup(c.Address, c.Sockets, c.modes())
 	if err != nil {
-		for _, c := range conns {
-			c.Close()
-		}
+		closeConns(conns)
 		return nil, fmt.Errorf("listen on UDP %s: %w", c.Address, explainListen(err))
 	}
 	return conns, nil
+}
+
+func (c ListenConfig) validate() error {
+	if !c.Address.Addr().Is4() {
+		return fmt.Errorf("listen on UDP %s: want an IPv4 address", c.Address)
+	}
+	if c.Sockets < 1 || c.Sockets > maxQueues {
+		return fmt.Errorf("listen on UDP %s with %d sockets: want 1 to %d", c.Address, c.Sockets, maxQueues)
+	}
+	return nil
+}
+
+func (c ListenConfig) modes() *udpModes {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &udpModes{
+		segment: newModeSwitch(nameUDPSegment, c.Offloads.UDPSegment, c.Log),
+		gro:     newModeSwitch(nameUDPGRO, c.Offloads.UDPGRO, c.Log),
+	}
 }
 
 // udpModes are the offloads of a group of sockets.
@@ -70,18 +78,23 @@ func listenGroup(addr netip.AddrPort, n int, modes *udpModes) ([]Conn, error) {
 	if err != nil {
 		return conns, err
 	}
+	return conns, shareSourcePorts(conns, addr.Addr())
+}
+
+// shareSourcePorts opens the sockets that give the group as many source ports as it has members.
+func shareSourcePorts(conns []Conn, addr netip.Addr) error {
 	first := conns[0].(*udpConn)
-	for len(first.extra) < n-1 {
-		socket, err := openSocket(netip.AddrPortFrom(addr.Addr(), 0), setSendOptions)
+	for len(first.extra) < len(conns)-1 {
+		socket, err := openSocket(netip.AddrPortFrom(addr, 0), setSendOptions)
 		if err != nil {
-			return conns, fmt.Errorf("further source port: %w", err)
+			return fmt.Errorf("further source port: %w", err)
 		}
 		first.extra = append(first.extra, socket)
 	}
 	for _, c := range conns {
 		c.(*udpConn).sendFrom(first.extra)
 	}
-	return conns, nil
+	return nil
 }
 
 // listenReusePort returns the sockets it opened also with an error.
@@ -144,15 +157,19 @@ func listenUDP(addr netip.AddrPort, reusePort bool, modes *udpModes) (*udpConn, 
 	if err != nil {
 		return nil, err
 	}
-	local := socket.UDPConn.LocalAddr().(*net.UDPAddr).AddrPort()
-	c := &udpConn{socket: socket, local: netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), modes: modes}
+	return newUDPConn(socket, modes), nil
+}
+
+// newUDPConn returns the Conn of a bound socket that has its options.
+func newUDPConn(socket socket, modes *udpModes) *udpConn {
+	c := &udpConn{socket: socket, local: socket.local(), modes: modes}
 	if modes.gro.on() {
 		c.receiver = newGROReceiver(c.raw)
 	} else {
 		c.receiver = newReceiver(c.raw)
 	}
 	c.sendFrom(nil)
-	return c, nil
+	return c
 }
 
 // openSocket returns a socket that is bound to addr after set has been called with its descriptor.
@@ -166,12 +183,28 @@ func openSocket(addr netip.AddrPort, set func(fd int) error) (socket, error) {
 		}
 		return socket{}, err
 	}
-	s := socket{UDPConn: conn.(*net.UDPConn)}
-	if s.raw, err = s.SyscallConn(); err != nil {
-		s.Close()
+	return newSocket(conn)
+}
+
+// newSocket takes conn over.
+func newSocket(conn net.PacketConn) (socket, error) {
+	udp, ok := conn.(*net.UDPConn)
+	if !ok {
+		conn.Close()
+		return socket{}, fmt.Errorf("it is a %T: want a UDP socket", conn)
+	}
+	raw, err := udp.SyscallConn()
+	if err != nil {
+		conn.Close()
 		return socket{}, err
 	}
-	return s, nil
+	return socket{UDPConn: udp, raw: raw}, nil
+}
+
+// local returns the address that the socket is bound to, IPv4 in its plain form.
+func (s socket) local() netip.AddrPort {
+	local := s.UDPConn.LocalAddr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
 }
 
 // sendFrom makes the socket itself and the extra ones the source ports.
