@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"twill/internal/embedetcd"
+	"twill/internal/fdstore"
 	"twill/routes"
 	"twill/subnet"
 	"twill/tunnel"
@@ -26,6 +27,7 @@ type daemon struct {
 	Config
 	undo []func(context.Context)
 
+	store    *fdstore.Store
 	lock     *os.File
 	etcd     *embedetcd.Server
 	underlay routes.Underlay
@@ -54,7 +56,8 @@ func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	d := &daemon{Config: c}
+	d := &daemon{Config: c, store: fdstore.Inherit()}
+	defer d.store.Close()
 	if err := d.start(ctx); err != nil {
 		d.undoAll()
 		if ctx.Err() != nil {
@@ -91,6 +94,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	if d.etcd != nil {
 		group.Go(func() error { return d.watchEmbeddedEtcd(ctx) })
 	}
+	d.keepDescriptors()
 	d.notifyReady()
 
 	<-ctx.Done()

@@ -28,6 +28,7 @@ func (d *daemon) start(ctx context.Context) error {
 		d.makeDirs,
 		d.findUnderlay,
 		d.checkForwarding,
+		d.removeRenamed,
 		d.startEtcd,
 		d.configure,
 		d.acquire,
@@ -245,10 +246,10 @@ func (d *daemon) checkOverlap() error {
 
 // openTunnel opens device and sockets. A device that is there already is the
 // one of an earlier run; a failed start then leaves it as it was.
-func (d *daemon) openTunnel(context.Context) (err error) {
+func (d *daemon) openTunnel(ctx context.Context) (err error) {
 	_, lookup := net.InterfaceByName(d.TunName)
 	d.fresh = lookup != nil
-	if d.device, err = tunnel.Open(tunnel.OpenConfig{Name: d.TunName, Queues: d.Queues, Offloads: d.Offloads, Log: d.Log}); err != nil {
+	if d.device, err = d.openDevice(ctx); err != nil {
 		return err
 	}
 	d.onUndo(func(context.Context) {
@@ -257,13 +258,7 @@ func (d *daemon) openTunnel(context.Context) (err error) {
 			d.warnIf(routes.DeleteDevice(d.TunName))
 		}
 	})
-	d.conns, err = tunnel.ListenConfig{
-		Address:  netip.AddrPortFrom(d.underlay.Addr, d.own.Port),
-		Sockets:  d.Queues,
-		Offloads: d.Offloads,
-		Log:      d.Log,
-	}.Listen()
-	if err != nil {
+	if d.conns, err = d.openSockets(ctx); err != nil {
 		return err
 	}
 	d.onUndo(func(context.Context) {

@@ -24,6 +24,7 @@ type Host struct {
 	gateway netip.Prefix // the bridge's address; zero before AddBridge
 	podMTU  int
 	procs   []*Process
+	stores  []*fdStore
 }
 
 // addHost makes host i and connects it to the switch.

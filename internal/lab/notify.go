@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxNotify bounds a notification; sd_notify(3) messages are a few lines.
@@ -21,10 +23,13 @@ type notifySocket struct {
 
 	mu     sync.Mutex
 	status string
+
+	store *fdStore // nil: descriptors are not kept
 }
 
-// listenNotify makes a socket in dir and reads it until close.
-func listenNotify(dir string) (*notifySocket, error) {
+// listenNotify makes a socket in dir and reads it until close. Descriptors that come with the messages go to the store, if there
+// is one.
+func listenNotify(dir string, store *fdStore) (*notifySocket, error) {
 	name, err := os.MkdirTemp(dir, "notify")
 	if err != nil {
 		return nil, fmt.Errorf("notify socket: %w", err)
@@ -34,17 +39,24 @@ func listenNotify(dir string) (*notifySocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("notify socket: %w", err)
 	}
-	s := &notifySocket{path: path, conn: conn, ready: make(chan struct{}), stopping: make(chan struct{})}
+	s := &notifySocket{path: path, conn: conn, ready: make(chan struct{}), stopping: make(chan struct{}), store: store}
 	go s.read()
 	return s, nil
 }
 
 func (s *notifySocket) read() {
-	buf := make([]byte, maxNotify)
+	buf, oob := make([]byte, maxNotify), make([]byte, unix.CmsgSpace(maxRights*4))
 	for {
-		n, err := s.conn.Read(buf)
+		n, oobn, _, _, err := s.conn.ReadMsgUnix(buf, oob)
 		if err != nil {
 			return // closed
+		}
+		files := receivedFiles(oob[:oobn])
+		if s.store != nil {
+			files = s.store.take(string(buf[:n]), files)
+		}
+		for _, f := range files {
+			f.Close() // which also answers BARRIER=1
 		}
 		for line := range strings.Lines(string(buf[:n])) {
 			s.take(strings.TrimRight(line, "\n"))

@@ -43,24 +43,29 @@ type Process struct {
 // and name, and the arguments given. It leaves iptables alone unless they say
 // otherwise.
 func (h *Host) StartDaemon(args ...string) (*Process, error) {
-	return h.Start(append([]string{
+	return h.Start(h.daemonArgs(args)...)
+}
+
+func (h *Host) daemonArgs(args []string) []string {
+	return append([]string{
 		"run",
 		"--etcd-endpoints", h.lab.EtcdEndpoint(),
 		"--run-dir", h.RunDir(),
 		"--state-dir", h.StateDir(),
 		"--node-name", h.Name,
 		"--iptables-forward-rules=false",
-	}, args...)...)
+	}, args...)
 }
 
 // Start starts the program under test on the host with the given arguments.
 func (h *Host) Start(args ...string) (*Process, error) {
-	return h.launch(h.command(context.Background(), args), "twill", args)
+	return h.launch(h.command(context.Background(), args), "twill", args, nil)
 }
 
-// launch starts cmd, which is called name, as a process that ends with the lab.
-func (h *Host) launch(cmd *exec.Cmd, name string, args []string) (*Process, error) {
-	notify, err := listenNotify(h.Dir())
+// launch starts cmd, which is called name, as a process that ends with the lab. The store keeps the descriptors that it hands
+// over; nil keeps none.
+func (h *Host) launch(cmd *exec.Cmd, name string, args []string, store *fdStore) (*Process, error) {
+	notify, err := listenNotify(h.Dir(), store)
 	if err != nil {
 		return nil, fmt.Errorf("start %s on %s: %w", name, h.Name, err)
 	}
@@ -223,4 +228,8 @@ func (h *Host) stopAll() {
 		p.Wait(ctx)
 	}
 	h.procs = nil
+	for _, s := range h.stores {
+		s.discard()
+	}
+	h.stores = nil
 }

@@ -13,5 +13,5 @@ func (h *Host) StartProgram(line ...string) (*Process, error) {
 	cmd.Dir = h.Dir()
 	cmd.Env = environ()
 	cmd.WaitDelay = pipeTimeout
-	return h.launch(cmd, line[0], line[1:])
+	return h.launch(cmd, line[0], line[1:], nil)
 }
