@@ -52,6 +52,7 @@ type Manager struct {
 	table   *table
 	etcd    EtcdState
 	due     due
+	pace    pace
 }
 
 // due holds when the parts of Run have to act next.
@@ -59,6 +60,7 @@ type due struct {
 	renew time.Time // our etcd lease; the zero Time for a reservation
 	check time.Time
 	full  time.Time
+	view  time.Time // the zero Time: the latest view is published
 }
 
 // NewManager prepares a Manager; it does no I/O.
@@ -220,7 +222,7 @@ func (m *Manager) follow(ctx context.Context) error {
 
 func (m *Manager) nextDue() time.Time {
 	next := m.due.full
-	for _, t := range []time.Time{m.due.renew, m.due.check, m.nextExpiry()} {
+	for _, t := range []time.Time{m.due.renew, m.due.check, m.due.view, m.nextExpiry()} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -244,6 +246,9 @@ func (m *Manager) act(ctx context.Context, now time.Time) error {
 		m.table.expire(now)
 		m.publish()
 	}
+	if !m.due.view.IsZero() && !m.due.view.After(now) {
+		m.publish()
+	}
 	if !m.due.renew.IsZero() && !m.due.renew.After(now) {
 		if err := m.keep(ctx); err != nil {
 			return err
@@ -261,6 +266,11 @@ func (m *Manager) act(ctx context.Context, now time.Time) error {
 }
 
 func (m *Manager) publish() {
+	began := time.Now()
+	defer func() {
+		m.due.view = time.Time{}
+		m.pace.published(began, time.Now())
+	}()
 	if m.opt.Publish != nil {
 		m.opt.Publish(m.View())
 	}
@@ -289,7 +299,16 @@ func (m *Manager) unreachable(err error) {
 	}
 }
 
-// apply folds one batch of events into the table and publishes it once.
+// publishSoon publishes, at once unless it has just been done.
+func (m *Manager) publishSoon(now time.Time) {
+	if now.Before(m.pace.next) {
+		m.due.view = m.pace.next
+		return
+	}
+	m.publish()
+}
+
+// apply folds one batch of events into the table and publishes it.
 func (m *Manager) apply(ctx context.Context, resp clientv3.WatchResponse) error {
 	now := time.Now()
 	ownTouched := false
@@ -309,7 +328,7 @@ func (m *Manager) apply(ctx context.Context, resp clientv3.WatchResponse) error 
 		}
 		ownTouched = ownTouched || l.Name == m.own.Name && ev.Kv.ModRevision > m.own.ModRevision
 	}
-	m.publish()
+	m.publishSoon(now)
 	if ownTouched {
 		return m.check(ctx)
 	}

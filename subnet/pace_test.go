@@ -1,0 +1,52 @@
+package subnet
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Where it takes long to put a table in force, changes share tables; the last one
+// is never forgotten.
+func TestChangesShareSlowTables(t *testing.T) {
+	t.Parallel()
+	const (
+		changes = 200
+		slow    = 20 * time.Millisecond
+	)
+	n := newNetwork(t, wideConfig)
+	var tables atomic.Int64
+	h := n.join(host(1), previous("10.5.1.0/24"), func(o *Options) {
+		publish := o.Publish
+		o.Publish = func(v View) {
+			time.Sleep(slow) // the work of a daemon
+			tables.Add(1)
+			publish(v)
+		}
+	})
+	before := tables.Load()
+	var want []string
+	for i := range changes {
+		value := flannelValue(host(2).PublicIP)
+		n.put(fmt.Sprintf("10.5.%d.0-24", i+2), value, 0)
+		want = append(want, fmt.Sprintf("10.5.%d.0/24 192.0.2.2:8285", i+2))
+	}
+	h.waitFor("all peers", func(v View) bool { return slices.Equal(peersOf(v), want) })
+	if made := tables.Load() - before; made > changes/2 {
+		t.Errorf("%d tables for %d changes, want a fraction", made, changes)
+	}
+}
+
+func TestPace(t *testing.T) {
+	for _, tt := range []struct{ took, wait time.Duration }{
+		{time.Millisecond, 10 * time.Millisecond},
+		{time.Minute, publishLatest},
+	} {
+		var p pace
+		if p.published(epoch, epoch.Add(tt.took)); p.next != epoch.Add(tt.took+tt.wait) {
+			t.Errorf("after %v: next after %v, want %v", tt.took, p.next.Sub(epoch.Add(tt.took)), tt.wait)
+		}
+	}
+}
