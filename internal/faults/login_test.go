@@ -1,6 +1,8 @@
 package faults
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -20,11 +22,15 @@ const (
 // What happens to the daemons' login at etcd.
 func TestLogins(t *testing.T) {
 	t.Parallel()
+	passwordFile := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(passwordFile, []byte(password), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	applyFaults(t, worldOptions{
 		members: 1,
 		daemons: 2,
 		store:   storeOptions{tokenLife: tokenLife},
-		args:    []string{"--etcd-username", user, "--etcd-password", password},
+		args:    []string{"--etcd-username", user, "--etcd-password-file", passwordFile},
 		prepare: enableLogins,
 	}, []fault{
 		{name: "login's token expired", apply: func(w *world) func() {
@@ -33,10 +39,11 @@ func TestLogins(t *testing.T) {
 			w.must(err)
 			return nil
 		}, after: (*world).wantSameSubnets},
-		{name: "password changed and changed back", apply: func(w *world) func() {
-			w.setPassword(otherPassword)
+		{name: "password changed, in the file later", apply: func(w *world) func() {
+			_, err := w.etcd.client.UserChangePassword(w.rpc(), user, otherPassword)
+			w.must(err)
 			w.restartEtcd() // so that the daemons have to log in
-			return func() { w.setPassword(password) }
+			return func() { w.must(os.WriteFile(passwordFile, []byte(otherPassword), 0o600)) }
 		}},
 		{name: "rights taken away", apply: func(w *world) func() {
 			_, err := w.etcd.client.UserRevokeRole(w.rpc(), user, user)
@@ -71,9 +78,3 @@ func enableLogins(w *world) {
 
 // letTokensExpire waits for what shows in nothing but time.
 func (w *world) letTokensExpire() { time.Sleep(2 * tokenLife) }
-
-func (w *world) setPassword(p string) {
-	w.t.Helper()
-	_, err := w.etcd.client.UserChangePassword(w.rpc(), user, p)
-	w.must(err)
-}

@@ -39,6 +39,14 @@ func TestCertificates(t *testing.T) {
 			w.restartEtcd()
 			return func() { w.issue(daemonCert, valid) }
 		}},
+		{name: "CA rotated", apply: func(w *world) func() {
+			w.must(p.renewCA())
+			for _, name := range []string{etcdCert, daemonCert, operatorCert} {
+				w.issue(name, valid)
+			}
+			w.restartEtcd()
+			return nil
+		}},
 	})
 }
 
