@@ -62,7 +62,7 @@ func NewPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
 	endpoint = netip.AddrPortFrom(endpoint.Addr().Unmap(), endpoint.Port())
 	p := &Peer{subnet: subnet.Masked(), endpoint: endpoint}
 	if bits := subnet.Bits(); bits < 31 {
-		last := binary.BigEndian.Uint32(p.subnet.Addr().AsSlice()) | 1<<(32-bits) - 1
+		last := binary.BigEndian.Uint32(p.subnet.Addr().AsSlice()) | (1<<(32-bits) - 1)
 		p.broadcast = netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, last)))
 	}
 	p.limit.Store(maxPacket)
