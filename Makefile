@@ -27,11 +27,14 @@ test: packages-for-tests ## run all tests, with the race detector
 test-faults: packages-for-tests ## every fault that can happen to etcd, each for FAULT_HOLD (3s); prints a table
 	cd internal/faults && $(GO) test -count=1 -timeout 30m -all -hold $(FAULT_HOLD)
 
+test-attack: packages-for-tests ## forged packets against a real daemon, about a minute; ATTACK_SEED, ATTACK_PACKETS
+	$(GO) test -race -tags attack -run '^TestForged' -timeout 10m -v .
+
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	 if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet ./...
-	$(GO) run $(STATICCHECK) ./...
+	$(GO) vet -tags attack ./...
+	$(GO) run $(STATICCHECK) -tags attack ./...
 
 fuzz: ## run each fuzz target for FUZZTIME (5s)
 	@.ci/fuzz $(FUZZTIME)

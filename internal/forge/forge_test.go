@@ -1,0 +1,177 @@
+package forge
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	ownPod  = netip.MustParseAddr("10.5.1.2")
+	farPod  = netip.MustParseAddr("10.5.2.2")
+	farHost = netip.MustParseAddrPort("198.18.0.2:8285")
+	nobody  = netip.MustParseAddr("198.18.0.9")
+)
+
+func testGenerator(seed uint64) *Generator {
+	return NewGenerator(seed, Addresses{
+		Sources:      []netip.Addr{farPod, ownPod},
+		Destinations: []netip.Addr{ownPod, farPod, farPod, farHost.Addr(), nobody, netip.MustParseAddr("10.5.2.255")},
+		Senders:      []netip.Addr{farHost.Addr(), nobody},
+		Underlay:     []netip.AddrPort{farHost},
+	})
+}
+
+func testRules(check string) Rules {
+	return Rules{
+		Own:    netip.MustParsePrefix("10.5.1.0/24"),
+		Leases: []Lease{{netip.MustParsePrefix("10.5.2.0/24"), farHost}},
+		Check:  check,
+	}
+}
+
+func TestSameSeedSamePackets(t *testing.T) {
+	a, b, c := testGenerator(1).Datagrams(500), testGenerator(1).Datagrams(500), testGenerator(2).Datagrams(500)
+	for i := range a {
+		if !bytes.Equal(a[i].Payload, b[i].Payload) || a[i].From != b[i].From || a[i].Damage != b[i].Damage {
+			t.Fatalf("datagram %d differs: %+v and %+v", i, a[i], b[i])
+		}
+	}
+	if len(a) == len(c) && bytes.Equal(a[0].Payload, c[0].Payload) && bytes.Equal(a[1].Payload, c[1].Payload) {
+		t.Error("another seed makes the same packets")
+	}
+}
+
+// What is generated must meet every rule, from both sides.
+func TestEveryFateOccurs(t *testing.T) {
+	fates := map[string]int{}
+	for _, d := range testGenerator(3).Datagrams(5000) {
+		fates["in "+testRules("strict").Inbound(d.From.Addr(), d.Payload).Drop]++
+		fates["out "+testRules("strict").Outbound(d.Payload).Drop]++
+	}
+	for _, want := range []string{
+		"in ", "in control", "in bad-header", "in ipv6", "in unknown-endpoint", "in spoofed-source", "in not-for-us",
+		"out ", "out bad-header", "out ipv6", "out foreign-source", "out multicast", "out own-subnet", "out loop", "out no-peer", "out ttl-expired",
+	} {
+		if fates[want] < 5 {
+			t.Errorf("fate %q occurs %d times of 5000", want, fates[want])
+		}
+	}
+}
+
+func TestInbound(t *testing.T) {
+	good := ipv4(farPod, ownPod, protoICMP, 1, echo(nil))
+	foreign := ipv4(ownPod, ownPod, protoICMP, 1, echo(nil))
+	elsewhere := ipv4(farPod, farPod, protoICMP, 1, echo(nil))
+	for _, test := range []struct {
+		check   string
+		from    netip.Addr
+		payload []byte
+		drop    string
+	}{
+		{"strict", farHost.Addr(), good, ""},
+		{"strict", farHost.Addr(), append(bytes.Clone(good), 1), ""},
+		{"strict", farHost.Addr(), good[:len(good)-1], "bad-header"},
+		{"strict", farHost.Addr(), nil, "bad-header"},
+		{"strict", farHost.Addr(), []byte{0}, "control"},
+		{"strict", farHost.Addr(), []byte{0x60}, "ipv6"},
+		{"strict", nobody, good, "unknown-endpoint"},
+		{"strict", farHost.Addr(), foreign, "spoofed-source"},
+		{"strict", farHost.Addr(), elsewhere, "not-for-us"},
+		{"source", farHost.Addr(), foreign, ""},
+		{"source", nobody, good, "unknown-endpoint"},
+		{"off", nobody, foreign, ""},
+		{"off", nobody, elsewhere, "not-for-us"},
+	} {
+		fate := testRules(test.check).Inbound(test.from, test.payload)
+		if fate.Drop != test.drop {
+			t.Errorf("%s: %x from %s: %q, want %q", test.check, test.payload, test.from, fate.Drop, test.drop)
+		}
+		if fate.Drop == "" && len(fate.Packet) != len(good) {
+			t.Errorf("%x goes on with %d bytes, want %d", test.payload, len(fate.Packet), len(good))
+		}
+	}
+}
+
+func TestOneHopLess(t *testing.T) {
+	p := ipv4(ownPod, farPod, protoICMP, 7, echo(nil))
+	fate := testRules("strict").Outbound(p)
+	if fate.To != farHost || fate.Packet[offTTL] != 63 || sum(fate.Packet[:headerLen]) != 0xffff {
+		t.Errorf("%+v: want TTL 63 and a right checksum, to %s", fate, farHost)
+	}
+	p[offChecksum] ^= 1
+	if out := testRules("strict").Outbound(p).Packet; sum(out[:headerLen]) == 0xffff {
+		t.Error("a wrong checksum became right")
+	}
+}
+
+// A super-packet made of a run by hand must come apart into the run.
+func TestSegments(t *testing.T) {
+	src, dst := netip.AddrPortFrom(farPod, 1), netip.AddrPortFrom(ownPod, 2)
+	payload := []byte("firstsecndlst")
+	udpRun := func(i int, data []byte) []byte {
+		return ipv4(farPod, ownPod, protoUDP, uint16(9+i), udp(src, dst, data))
+	}
+	tcpRun := func(i int, data []byte) []byte {
+		return ipv4(farPod, ownPod, protoTCP, uint16(9+i), tcp(src, dst, uint32(100+5*i), data))
+	}
+	for _, test := range []struct {
+		kind  byte
+		whole []byte
+		piece func(int, []byte) []byte
+	}{
+		{unix.VIRTIO_NET_HDR_GSO_UDP_L4, udpRun(0, payload), udpRun},
+		{unix.VIRTIO_NET_HDR_GSO_TCPV4, tcpRun(0, payload), tcpRun},
+	} {
+		vnet := make([]byte, vnetHeaderLen)
+		vnet[0], vnet[1] = unix.VIRTIO_NET_HDR_F_NEEDS_CSUM, test.kind
+		binary.NativeEndian.PutUint16(vnet[4:], 5)
+		got, err := segments(append(vnet, test.whole...), 0)
+		if err != nil || len(got) != 3 {
+			t.Fatalf("type %d: %d segments, %v; want 3", test.kind, len(got), err)
+		}
+		for i, data := range [][]byte{payload[:5], payload[5:10], payload[10:]} {
+			if want := test.piece(i, data); !bytes.Equal(got[i], want) {
+				t.Errorf("type %d, segment %d is\n%x, want\n%x", test.kind, i, got[i], want)
+			}
+		}
+	}
+}
+
+func TestFragments(t *testing.T) {
+	p := ipv4(farPod, ownPod, protoUDP, 3, testGenerator(1).bytes(3000))
+	var whole []byte
+	for _, piece := range fragments(p, 1500) {
+		if len(piece) > 1500 || sum(piece[:headerLen]) != 0xffff {
+			t.Errorf("a fragment of %d bytes with checksum sum %04x", len(piece), sum(piece[:headerLen]))
+		}
+		if at := int(binary.BigEndian.Uint16(piece[offFragment:])&0x1fff) * 8; at != len(whole) {
+			t.Errorf("a fragment at %d, want %d", at, len(whole))
+		}
+		whole = append(whole, piece[headerLen:]...)
+	}
+	if !bytes.Equal(whole, p[headerLen:]) {
+		t.Error("the fragments are not the packet")
+	}
+}
+
+func TestLedger(t *testing.T) {
+	var l Ledger
+	l.Due([]byte("a"))
+	l.Due([]byte("a"))
+	l.Saw([]byte("a"))
+	if l.Balance() == nil {
+		t.Error("one of two was seen, and that is well")
+	}
+	l.Saw([]byte("a"))
+	if err := l.Balance(); err != nil {
+		t.Error(err)
+	}
+	l.Saw([]byte("b"))
+	if l.Balance() == nil {
+		t.Error("what nobody sent was seen, and that is well")
+	}
+}

@@ -1,0 +1,147 @@
+package forge
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	xipv4 "golang.org/x/net/ipv4"
+)
+
+// Lease is one peer as the daemon under test knows it.
+type Lease struct {
+	Subnet   netip.Prefix
+	Endpoint netip.AddrPort
+}
+
+// Rules tell what has to become of a packet. They are written down once more
+// here, from the design, without a thought for speed.
+type Rules struct {
+	Own    netip.Prefix // the daemon's subnet
+	Host   []netip.Addr // addresses of the daemon's host
+	Leases []Lease      // of the peers; no two overlap
+	Check  string       // --spoof-check: strict, source or off
+}
+
+// Fate is what becomes of a packet: it is dropped for a reason, or it goes on.
+type Fate struct {
+	Drop   string         // the reason's name in `twill status`; "": none
+	Packet []byte         // what goes on
+	To     netip.AddrPort // outbound: the peer's endpoint
+}
+
+// Inbound is the fate of the payload of a datagram from an underlay address.
+func (r Rules) Inbound(from netip.Addr, payload []byte) Fate {
+	if len(payload) > 0 && payload[0]>>4 == 0 {
+		return Fate{Drop: "control"}
+	}
+	h, drop := parse(payload)
+	if drop != "" {
+		return Fate{Drop: drop}
+	}
+	src, _ := netip.AddrFromSlice(h.Src.To4())
+	dst, _ := netip.AddrFromSlice(h.Dst.To4())
+	switch r.Check {
+	case "strict":
+		if !r.isEndpoint(from) {
+			return Fate{Drop: "unknown-endpoint"}
+		}
+		if l := r.lease(src); l == nil || l.Endpoint.Addr() != from {
+			return Fate{Drop: "spoofed-source"}
+		}
+	case "source":
+		if !r.isEndpoint(from) {
+			return Fate{Drop: "unknown-endpoint"}
+		}
+	}
+	if !r.Own.Contains(dst) {
+		return Fate{Drop: "not-for-us"}
+	}
+	return Fate{Packet: payload[:h.TotalLen]}
+}
+
+// Outbound is the fate of a packet that the daemon reads from its device.
+func (r Rules) Outbound(packet []byte) Fate {
+	h, drop := parse(packet)
+	if drop != "" {
+		return Fate{Drop: drop}
+	}
+	src, _ := netip.AddrFromSlice(h.Src.To4())
+	dst, _ := netip.AddrFromSlice(h.Dst.To4())
+	if r.Check == "strict" && !r.Own.Contains(src) && !slices.Contains(r.Host, src) {
+		return Fate{Drop: "foreign-source"}
+	}
+	if dst.IsMulticast() || dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return Fate{Drop: "multicast"}
+	}
+	if r.Own.Contains(dst) {
+		return Fate{Drop: "own-subnet"}
+	}
+	l := r.lease(dst)
+	if l == nil && r.isEndpoint(dst) {
+		return Fate{Drop: "loop"}
+	}
+	if l == nil {
+		return Fate{Drop: "no-peer"}
+	}
+	if dst == lastOf(l.Subnet) {
+		return Fate{Drop: "multicast"}
+	}
+	if h.TTL <= 1 {
+		return Fate{Drop: "ttl-expired"}
+	}
+	return Fate{Packet: oneHopLess(packet[:h.TotalLen]), To: l.Endpoint}
+}
+
+// parse reads the header of a packet, or tells why it is none.
+func parse(packet []byte) (h *xipv4.Header, drop string) {
+	if len(packet) > 0 && packet[0]>>4 == 6 {
+		return nil, "ipv6"
+	}
+	h, err := xipv4.ParseHeader(packet)
+	if err != nil || h.Version != 4 || h.Len < headerLen || h.TotalLen < h.Len || h.TotalLen > len(packet) {
+		return nil, "bad-header"
+	}
+	return h, ""
+}
+
+func (r Rules) lease(a netip.Addr) *Lease {
+	for i, l := range r.Leases {
+		if l.Subnet.Contains(a) {
+			return &r.Leases[i]
+		}
+	}
+	return nil
+}
+
+// lastOf is a subnet's broadcast address.
+func lastOf(p netip.Prefix) netip.Addr {
+	last := p.Masked().Addr()
+	for p.Contains(last.Next()) {
+		last = last.Next()
+	}
+	return last
+}
+
+func (r Rules) isEndpoint(a netip.Addr) bool {
+	for _, l := range r.Leases {
+		if l.Endpoint.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// oneHopLess is the packet as a router passes it on. A header checksum that was
+// wrong is wrong by as much afterwards, as RFC 1624 says.
+func oneHopLess(packet []byte) []byte {
+	p := append([]byte(nil), packet...)
+	old := binary.BigEndian.Uint16(p[offTTL:])
+	p[offTTL]--
+	words := make([]byte, 0, 6) // ~HC, ~m, m'
+	words = binary.BigEndian.AppendUint16(words, ^binary.BigEndian.Uint16(p[offChecksum:]))
+	words = binary.BigEndian.AppendUint16(words, ^old)
+	words = append(words, p[offTTL], p[offProtocol])
+	binary.BigEndian.PutUint16(p[offChecksum:], ^sum(words))
+	return p
+}
