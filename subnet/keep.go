@@ -72,6 +72,9 @@ func (m *Manager) check(ctx context.Context) error {
 	return nil
 }
 
+// compareOwn looks whether etcd is what the watch makes us believe. After an
+// outage the watch goes on where it was, and the whole table is compared too, not
+// by all hosts at once.
 func (m *Manager) compareOwn(ctx context.Context) error {
 	l, found, revision, err := m.registry.lease(ctx, m.own.Name)
 	if err != nil {
@@ -81,10 +84,11 @@ func (m *Manager) compareOwn(ctx context.Context) error {
 	if err := m.judge(ctx, l, found); err != nil {
 		return err
 	}
-	switch {
-	case !m.etcd.Reachable:
+	if !m.etcd.Reachable {
 		m.reachable()
-		return fmt.Errorf("%w: etcd was away", errResync)
+		m.compareWithin(herd(len(m.table.leases)))
+	}
+	switch {
 	case revision < m.table.revision:
 		return fmt.Errorf("%w: etcd went back from revision %d to %d, as after a restore", errResync, m.table.revision, revision)
 	case known != found || told.ModRevision != l.ModRevision:

@@ -277,7 +277,6 @@ func TestCheckDistrustsTheWatch(t *testing.T) {
 		want   string
 	}{
 		{"etcd went back", func(_ *network, h *node) { h.manager.table.revision = 1 << 40 }, "went back from revision 1099511627776"},
-		{"etcd was away", func(_ *network, h *node) { h.manager.etcd.Reachable = false }, "etcd was away"},
 		{"own key deleted", func(n *network, h *node) { n.delete(h.own.Name) }, "the watch has not said so"},
 		{"own key rewritten", func(n *network, h *node) { n.put(h.own.Name, valueOf(host(1)), time.Hour) }, "the watch has not said so"},
 	} {
@@ -300,5 +299,24 @@ func TestCheckDistrustsTheWatch(t *testing.T) {
 				t.Errorf("etcd has %+v, the node believes %+v", l, h.manager.own)
 			}
 		})
+	}
+}
+
+// After an outage all is read again too, while the watch goes on.
+func TestCheckAfterAnOutageComparesAll(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	own, err := h.acquire()
+	n.must(err)
+	h.manager.table.put(own, time.Now()) // as the watch would
+	h.manager.due.full = time.Now().Add(time.Hour)
+	h.manager.etcd.Reachable = false
+	n.must(h.manager.check(n.rpc()))
+	if !h.manager.etcd.Reachable {
+		t.Error("etcd has answered and still counts as away")
+	}
+	if wait := time.Until(h.manager.due.full); wait > time.Second {
+		t.Errorf("the table is compared in %v, want at once in a network of one", wait)
 	}
 }

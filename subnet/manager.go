@@ -30,12 +30,7 @@ type Options struct {
 	Publish func(View)
 }
 
-const (
-	defaultCheckEvery = 30 * time.Second
-	// fullEvery is how often the whole table is compared with etcd's, against
-	// watches that lie.
-	fullEvery = 10 * time.Minute
-)
+const defaultCheckEvery = 30 * time.Second
 
 // Manager holds this host's lease and follows everybody's. Its methods are for
 // one goroutine.
@@ -129,10 +124,28 @@ func (m *Manager) Run(ctx context.Context) error {
 		if time.Since(began) > backoffMax {
 			wait = backoff{}
 		}
-		if sleep(ctx, wait.pause()) != nil {
-			return nil
+		if err := m.idle(ctx, wait.pause()+herd(len(m.table.leases))); errors.Is(err, ErrFenced) {
+			return err
 		}
 		if err := m.resync(ctx); errors.Is(err, ErrFenced) {
+			return err
+		}
+	}
+}
+
+// idle keeps the lease for a time, without a watch. It returns nil, ErrFenced or
+// ctx's error.
+func (m *Manager) idle(ctx context.Context, d time.Duration) error {
+	m.due.full = time.Now().Add(d)
+	for {
+		if err := sleep(ctx, time.Until(m.nextDue())); err != nil {
+			return err
+		}
+		now := time.Now()
+		if !m.due.full.After(now) {
+			return nil
+		}
+		if err := m.act(ctx, now); errors.Is(err, ErrFenced) {
 			return err
 		}
 	}
@@ -192,7 +205,7 @@ func (m *Manager) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.due.full = time.Now().Add(jitter(fullEvery))
+	m.due.full = time.Now().Add(jitter(fullAfter(len(m.table.leases))))
 	for {
 		wake := time.NewTimer(time.Until(m.nextDue()))
 		select {

@@ -50,3 +50,25 @@ func TestPace(t *testing.T) {
 		}
 	}
 }
+
+// What a whole fleet reads stays within its bounds, and small networks do not wait.
+func TestReadingAllIsSpread(t *testing.T) {
+	for _, n := range []int{0, 10, 1000, 10_000, 100_000} {
+		every := fullAfter(n)
+		if rate := float64(n) * float64(n) / every.Seconds(); every < compareEvery || rate > compareRate*1.001 {
+			t.Errorf("%d hosts compare every %v: %.0f leases a second, want at most %d", n, every, rate, compareRate)
+		}
+		var sum time.Duration
+		const tries = 1000
+		for range tries {
+			sum += herd(n)
+		}
+		mean, want := sum/tries, squareAt(n, herdRate)/2
+		if mean < want*8/10 || mean > want*12/10+time.Nanosecond {
+			t.Errorf("%d hosts wait %v on average, want about %v", n, mean, want)
+		}
+	}
+	if most := squareAt(30, herdRate); most > 10*time.Millisecond {
+		t.Errorf("a network of 30 waits up to %v", most)
+	}
+}
