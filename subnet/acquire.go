@@ -44,13 +44,14 @@ func (m *Manager) Acquire(ctx context.Context) (Lease, error) {
 // take turns a choice into a lease. won is false where etcd changed meanwhile.
 // After a transient error the outcome is unknown: the next snapshot tells.
 func (m *Manager) take(ctx context.Context, c choice) (l Lease, won bool, err error) {
+	asked := now()
 	if c.held == nil {
 		l, won, err = m.registry.create(ctx, c.key, m.opt.Identity.value(), m.opt.TTL)
 		if l.ID != 0 {
 			m.granted = append(m.granted, l.ID)
 		}
 		if won {
-			m.renewAfter(m.opt.TTL)
+			m.renewed(asked, m.opt.TTL)
 		}
 		return l, won, err
 	}
@@ -62,7 +63,7 @@ func (m *Manager) take(ctx context.Context, c choice) (l Lease, won bool, err er
 		if err != nil {
 			return Lease{}, false, err
 		}
-		m.renewAfter(ttl)
+		m.renewed(asked, ttl)
 	}
 	return m.rewrite(ctx, *c.held)
 }
@@ -123,6 +124,28 @@ func (m *Manager) begin(l Lease, s Snapshot) {
 	}
 	m.etcd = EtcdState{Reachable: true, Since: now}
 	m.table.load(s, now)
+	m.cluster = s.ClusterID
 	m.noteConfig(s.Config)
 	m.due.check = now.Add(jitter(m.opt.CheckEvery))
+}
+
+// Restore is Configure and Acquire for a start while etcd is away: our lease and
+// the table are those of an earlier run (Cache.Load). Run reconciles them with
+// etcd as soon as it answers. cause says why it did not.
+func (m *Manager) Restore(c Cached, cause error) (Config, Lease) {
+	at := time.Now()
+	m.config, m.rawConf, m.own, m.cluster = c.Config, c.Config.JSON(), c.Own, c.ClusterID
+	m.opt.Identity.Port = c.Own.Port
+	if c.Own.Port == 0 { // a reservation that we could not yet write to
+		m.opt.Identity.Port = c.Config.Port
+	}
+	m.confirmed, m.ttl = c.confirmed, c.TTL
+	m.provisional, m.cached = true, c.Saved
+	m.table.load(Snapshot{Revision: c.Revision, Leases: append(slices.Clone(c.Peers), c.Own)}, at)
+	m.etcd = EtcdState{Since: at, Err: explain(cause)}
+	m.due.check = at
+	if m.due.renew = at; c.Own.Reserved() {
+		m.due.renew = time.Time{}
+	}
+	return m.config, m.own
 }

@@ -63,6 +63,9 @@ func (c EtcdConfig) Validate() error {
 	return nil
 }
 
+// prefix is Prefix in the form that Flannel joins keys to.
+func (c EtcdConfig) prefix() string { return path.Clean(c.Prefix) }
+
 const (
 	// gRPC's client keepalive: lower values are raised to 10 s by grpc itself.
 	// Pings are sent only while a stream (our watch) is open, as etcd's
@@ -88,7 +91,7 @@ func Dial(ctx context.Context, c EtcdConfig, log *slog.Logger) (*Registry, error
 	}
 	return &Registry{
 		connection: connection{config: c, life: ctx, log: log},
-		prefix:     path.Clean(c.Prefix),
+		prefix:     c.prefix(),
 	}, nil
 }
 

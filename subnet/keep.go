@@ -17,10 +17,12 @@ var ErrFenced = errors.New("subnet lost to another owner")
 // keep renews our etcd lease. Only etcd's own word that there is no such lease
 // makes it lost; then the same subnet is taken again.
 func (m *Manager) keep(ctx context.Context) error {
+	asked := now()
 	ttl, err := m.registry.renew(ctx, m.own.ID)
 	switch {
 	case err == nil:
-		m.renewAfter(ttl)
+		m.renewed(asked, ttl)
+		m.save(m.View())
 		if !m.etcd.Reachable {
 			m.due.check = time.Now() // which also learns what was missed
 		}
@@ -42,9 +44,11 @@ const retryEvery = 5 * time.Second
 
 func (m *Manager) retryAfter() time.Duration { return jitter(min(retryEvery, m.opt.CheckEvery)) }
 
-// renewAfter plans the next renewal: after a third of the TTL, so that two can
-// fail, and at the latest RenewMargin before expiry.
-func (m *Manager) renewAfter(ttl time.Duration) {
+// renewed notes that etcd keeps our lease for ttl from asked on, and plans the
+// next renewal: after a third of the TTL, so that two can fail, and at the latest
+// RenewMargin before expiry.
+func (m *Manager) renewed(asked instant, ttl time.Duration) {
+	m.confirmed, m.ttl = asked, ttl
 	wait := ttl / 3
 	if early := ttl - m.opt.RenewMargin; early > 0 {
 		wait = min(wait, early)
@@ -76,7 +80,7 @@ func (m *Manager) check(ctx context.Context) error {
 // outage the watch goes on where it was, and the whole table is compared too, not
 // by all hosts at once.
 func (m *Manager) compareOwn(ctx context.Context) error {
-	l, found, revision, err := m.registry.lease(ctx, m.own.Name)
+	l, found, at, err := m.registry.lease(ctx, m.own.Name)
 	if err != nil {
 		return err
 	}
@@ -89,8 +93,10 @@ func (m *Manager) compareOwn(ctx context.Context) error {
 		m.compareWithin(herd(len(m.table.leases)))
 	}
 	switch {
-	case revision < m.table.revision:
-		return fmt.Errorf("%w: etcd went back from revision %d to %d, as after a restore", errResync, m.table.revision, revision)
+	case at.cluster != m.cluster:
+		return fmt.Errorf("%w: another cluster answers", errResync)
+	case at.revision < m.table.revision:
+		return fmt.Errorf("%w: etcd went back from revision %d to %d, as after a restore", errResync, m.table.revision, at.revision)
 	case known != found || told.ModRevision != l.ModRevision:
 		return fmt.Errorf("%w: lease %s changed and the watch has not said so", errResync, m.own.Name)
 	}
@@ -105,11 +111,13 @@ func (m *Manager) judge(ctx context.Context, l Lease, found bool) error {
 	case !found:
 		return m.retake(ctx)
 	case l.ModRevision == m.own.ModRevision && l.ID == m.own.ID && l.Value == m.own.Value:
-		return nil
+		return m.update(ctx)
 	case l.Err != nil:
 		return m.restore(ctx, l)
 	case !m.opt.Identity.Owns(l.Value):
 		return fmt.Errorf("%w: %s now belongs to node %q (id %q) at %s", ErrFenced, l.Subnet, l.Node, l.NodeID, endpoint(l, m.config))
+	case m.provisional:
+		return m.restore(ctx, l) // as Acquire would
 	case m.doubled(l) && l.NodeID != "":
 		return fmt.Errorf("%w: %s was taken by node %q at %s, which has the same node id as this host; remove the file %s from the state directory of one of them",
 			ErrFenced, l.Subnet, l.Node, endpoint(l, m.config), nodeIDFile)
@@ -127,6 +135,23 @@ func (m *Manager) doubled(l Lease) bool {
 	elsewhere := l.PublicIP != us.PublicIP || l.Port != us.Port
 	renamed := l.Node != "" && l.Node != us.Node
 	return l.Port != 0 && (elsewhere || renamed)
+}
+
+// update makes our lease, which is as we left it, say what is true by now.
+func (m *Manager) update(ctx context.Context) error {
+	if m.own.Value == m.wanted(m.own) {
+		return nil
+	}
+	l, won, err := m.rewrite(ctx, m.own)
+	if err != nil {
+		return fmt.Errorf("write lease %s: %w", m.own.Name, err)
+	}
+	if !won {
+		return fmt.Errorf("%w: lease %s changes while we look", errResync, m.own.Name)
+	}
+	m.own = l
+	m.log.Info("our lease says what is true now", "lease", l.Name, "endpoint", endpoint(l, m.config))
+	return nil
 }
 
 // restore adopts our key as somebody rewrote it and puts our value back.
@@ -152,6 +177,7 @@ func (m *Manager) restore(ctx context.Context, l Lease) error {
 // retake creates our vanished key again, for the same subnet. If somebody else
 // is faster, the next look at it is what counts.
 func (m *Manager) retake(ctx context.Context) error {
+	asked := now()
 	l, won, err := m.registry.create(ctx, m.own.Key, m.opt.Identity.value(), m.opt.TTL)
 	if err != nil {
 		return fmt.Errorf("take vanished lease %s again: %w", m.own.Name, err)
@@ -160,7 +186,7 @@ func (m *Manager) retake(ctx context.Context) error {
 		return fmt.Errorf("%w: lease %s changes while we look", errResync, m.own.Name)
 	}
 	m.own = l
-	m.renewAfter(m.opt.TTL)
+	m.renewed(asked, m.opt.TTL)
 	m.log.Warn("our lease had vanished from etcd; took the same subnet again", "lease", l.Name)
 	return nil
 }

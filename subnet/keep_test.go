@@ -244,7 +244,7 @@ func TestRenewAfter(t *testing.T) {
 	} {
 		m := NewManager(nil, Options{RenewMargin: tt.margin})
 		before := time.Now()
-		m.renewAfter(tt.ttl)
+		m.renewed(now(), tt.ttl)
 		if d := m.due.renew.Sub(before); d < tt.least || d > tt.most+time.Second/10 {
 			t.Errorf("TTL %v, margin %v: renewed after %v, want %v to %v", tt.ttl, tt.margin, d, tt.least, tt.most)
 		}

@@ -25,6 +25,7 @@ type Options struct {
 	RenewMargin time.Duration // renew at least this long before expiry
 	Grace       time.Duration // how long a vanished lease stays in use
 	CheckEvery  time.Duration // how often etcd is asked whether our lease is still ours
+	Cache       *Cache        // keeps what is known for a start without etcd; nil: none
 	Log         *slog.Logger
 	// Publish gets every new View, from the goroutine of Run.
 	Publish func(View)
@@ -46,8 +47,15 @@ type Manager struct {
 	granted []clientv3.LeaseID // etcd leases of this process: Abandon gives them back
 	table   *table
 	etcd    EtcdState
+	cluster uint64 // etcd's cluster id
 	due     due
 	pace    pace
+
+	confirmed instant       // etcd keeps our lease for ttl from here on
+	ttl       time.Duration // 0 of a reservation
+	// provisional: our lease is the cache's and etcd has not said a word on it.
+	provisional bool
+	cached      time.Time // the table is of this time; the zero Time: etcd's
 }
 
 // due holds when the parts of Run have to act next.
@@ -104,16 +112,24 @@ func (m *Manager) writeConfig(ctx context.Context, c Config) (Snapshot, error) {
 }
 
 // View is the network as it is now.
-func (m *Manager) View() View { return m.table.view(m.config, m.own, m.etcd) }
+func (m *Manager) View() View {
+	v := m.table.view(m.config, m.own, m.etcd)
+	v.Cached = m.cached
+	return v
+}
 
 // Run keeps our lease and follows all others until ctx ends (nil) or the
 // subnet is proven to be another owner's (ErrFenced). Whatever else happens to
 // etcd, it keeps the last table and tries on.
 func (m *Manager) Run(ctx context.Context) error {
+	m.save(m.View())
 	var wait backoff
 	for {
 		began := time.Now()
-		err := m.follow(ctx)
+		err := errFromCache
+		if !m.provisional {
+			err = m.follow(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -172,6 +188,9 @@ func (m *Manager) resync(ctx context.Context) error {
 	}
 }
 
+// errFromCache makes Run read everything anew at once.
+var errFromCache = errors.New("started from the cache")
+
 // reload replaces the table by one snapshot of etcd's.
 func (m *Manager) reload(ctx context.Context) error {
 	s, err := m.registry.snapshot(ctx)
@@ -179,13 +198,17 @@ func (m *Manager) reload(ctx context.Context) error {
 		return err
 	}
 	m.table.load(s, time.Now())
+	m.noteCluster(s.ClusterID)
 	m.noteConfig(s.Config)
 	own, found := m.table.leases[m.own.Name]
 	err = m.judge(ctx, own, found)
 	if errors.Is(err, ErrFenced) {
 		return err
 	}
+	m.cached = time.Time{}
 	if err == nil {
+		m.provisional = false
+		m.revokeLost(ctx, m.own)
 		m.due.check = time.Now().Add(jitter(m.opt.CheckEvery))
 		m.reachable()
 	}
@@ -284,9 +307,28 @@ func (m *Manager) publish() {
 		m.due.view = time.Time{}
 		m.pace.published(began, time.Now())
 	}()
+	v := m.View()
 	if m.opt.Publish != nil {
-		m.opt.Publish(m.View())
+		m.opt.Publish(v)
 	}
+	m.save(v)
+}
+
+// save puts what v knows into the cache.
+func (m *Manager) save(v View) {
+	if m.opt.Cache == nil || !v.Cached.IsZero() {
+		return
+	}
+	c := Cached{
+		Saved: time.Now(), NodeID: m.opt.Identity.NodeID,
+		Prefix: m.registry.prefix, Endpoints: m.registry.config.Endpoints, ClusterID: m.cluster,
+		Revision: v.Revision, Config: m.config, Own: m.own, TTL: m.ttl, confirmed: m.confirmed,
+		Peers: make([]Lease, 0, len(v.Peers)),
+	}
+	for _, p := range v.Peers {
+		c.Peers = append(c.Peers, p.Lease)
+	}
+	m.opt.Cache.put(c)
 }
 
 func (m *Manager) reachable() {
@@ -346,6 +388,15 @@ func (m *Manager) apply(ctx context.Context, resp clientv3.WatchResponse) error 
 		return m.check(ctx)
 	}
 	return nil
+}
+
+// noteCluster says that etcd is another cluster than before: restored from a
+// backup, or made anew. All leases have just been compared.
+func (m *Manager) noteCluster(id uint64) {
+	if id != m.cluster {
+		m.log.Warn("another etcd cluster answers, as after a restore; took its leases", "cluster", fmt.Sprintf("%x", id), "before", fmt.Sprintf("%x", m.cluster))
+		m.cluster = id
+	}
 }
 
 // noteConfig says that the network config is another than we run with.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -47,7 +48,7 @@ func (n *network) dialAt(etcd EtcdConfig, id Identity, adjust ...func(*Options))
 	h := &node{t: n.t, log: &logBuffer{}, changed: make(chan struct{}), ended: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
-	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := newLog(h.log)
 	var err error
 	h.registry, err = Dial(ctx, etcd, log)
 	n.must(err)
@@ -232,6 +233,10 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+func newLog(to io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // lines are the log lines that contain s.

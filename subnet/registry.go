@@ -19,6 +19,9 @@ import (
 type Registry struct {
 	connection
 	prefix string
+	// Waiting, if set, is told at each try for what the Registry waits. It is for
+	// Configure and Acquire; set it before they are called.
+	Waiting func(state string)
 }
 
 func (r *Registry) configKey() string                 { return r.prefix + "/config" }
@@ -61,16 +64,22 @@ func (r *Registry) leaseOf(kv *mvccpb.KeyValue) (Lease, bool) {
 		CreateRevision: kv.CreateRevision,
 		ModRevision:    kv.ModRevision,
 	}
-	var keyErr, valueErr error
-	l.Key, keyErr = ParseKey(name)
-	l.Value, valueErr = ParseValue(kv.Value)
-	l.Err = joinLine(keyErr, valueErr)
+	l.parse(kv.Value)
 	return l, true
+}
+
+// parse fills in what l's name and value say.
+func (l *Lease) parse(value []byte) {
+	var keyErr, valueErr error
+	l.Key, keyErr = ParseKey(l.Name)
+	l.Value, valueErr = ParseValue(value)
+	l.Err = joinLine(keyErr, valueErr)
 }
 
 // Snapshot is the network at one revision of etcd.
 type Snapshot struct {
 	Revision    int64
+	ClusterID   uint64
 	Config      []byte
 	ConfigRev   int64 // ModRevision of the config; 0: there is none
 	Leases      []Lease
@@ -116,7 +125,7 @@ func (r *Registry) snapshot(ctx context.Context) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	s := Snapshot{Revision: resp.Header.Revision, configKey: r.configKey(), endpointsIn: strings.Join(r.config.Endpoints, ",")}
+	s := Snapshot{Revision: resp.Header.Revision, ClusterID: resp.Header.ClusterId, configKey: r.configKey(), endpointsIn: strings.Join(r.config.Endpoints, ",")}
 	for _, kv := range resp.Kvs {
 		if r.isConfig(kv) {
 			s.Config, s.ConfigRev = kv.Value, kv.ModRevision
@@ -127,24 +136,30 @@ func (r *Registry) snapshot(ctx context.Context) (Snapshot, error) {
 	return s, nil
 }
 
-// lease reads one lease; found is false where its key is free. revision is
-// etcd's at the read.
-func (r *Registry) lease(ctx context.Context, name string) (l Lease, found bool, revision int64, err error) {
+// answer is etcd's word on one key: at which revision, of which cluster.
+type answer struct {
+	revision int64
+	cluster  uint64
+}
+
+// lease reads one lease; found is false where its key is free.
+func (r *Registry) lease(ctx context.Context, name string) (l Lease, found bool, a answer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 	defer cancel()
 	client, err := r.connect(ctx)
 	if err != nil {
-		return Lease{}, false, 0, err
+		return Lease{}, false, answer{}, err
 	}
 	resp, err := client.Get(ctx, r.leaseKey(name))
 	if err != nil {
-		return Lease{}, false, 0, err
+		return Lease{}, false, answer{}, err
 	}
+	a = answer{revision: resp.Header.Revision, cluster: resp.Header.ClusterId}
 	if len(resp.Kvs) == 0 {
-		return Lease{}, false, resp.Header.Revision, nil
+		return Lease{}, false, a, nil
 	}
 	l, _ = r.leaseOf(resp.Kvs[0])
-	return l, true, resp.Header.Revision, nil
+	return l, true, a, nil
 }
 
 // create takes a free subnet for ttl. won is false where somebody else was

@@ -1,6 +1,7 @@
 package subnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,19 +67,22 @@ type outage struct {
 	endpoints string
 	log       *slog.Logger
 	since     time.Time // the zero Time: none so far
+	last      error
 	wait      backoff
+	waiting   func(cause string)
 }
 
 func (r *Registry) outage(task string) outage {
-	return outage{task: task, endpoints: strings.Join(r.config.Endpoints, ","), log: r.log}
+	return outage{task: task, endpoints: strings.Join(r.config.Endpoints, ","), log: r.log, waiting: r.Waiting}
 }
 
 // endure waits before the next try. It returns ctx's error, or err itself where
 // no further try would change it.
 func (o *outage) endure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return o.ended(ctx.Err(), err)
 	}
+	o.last = err
 	if !transient(err) {
 		return &refusal{task: o.task, endpoints: o.endpoints, err: err}
 	}
@@ -86,17 +90,33 @@ func (o *outage) endure(ctx context.Context, err error) error {
 		o.since = time.Now()
 		o.log.Warn("etcd does not answer; trying on", "task", o.task, "etcd-endpoints", o.endpoints, "err", explain(err))
 	}
-	return sleep(ctx, o.wait.pause())
+	if o.waiting != nil {
+		o.waiting(fmt.Sprintf("waiting for etcd at %s: %s", o.endpoints, explain(err)))
+	}
+	if ctxErr := sleep(ctx, o.wait.pause()); ctxErr != nil {
+		return o.ended(ctxErr, err)
+	}
+	return nil
+}
+
+// ended is the error of an outage that outlives ctx: with the reason for it where
+// ctx had a deadline.
+func (o *outage) ended(ctxErr, err error) error {
+	if !errors.Is(ctxErr, context.DeadlineExceeded) {
+		return ctxErr
+	}
+	return &refusal{task: o.task, endpoints: o.endpoints, err: cmp.Or(o.last, err), deadline: ctxErr}
 }
 
 // refusal is etcd's no, in words that an operator can act on.
 type refusal struct {
 	task, endpoints string
 	err             error
+	deadline        error // that of the context, if that ended it
 }
 
-func (r *refusal) Error() string { return r.task + " at " + r.endpoints + ": " + explain(r.err) }
-func (r *refusal) Unwrap() error { return r.err }
+func (r *refusal) Error() string   { return r.task + " at " + r.endpoints + ": " + explain(r.err) }
+func (r *refusal) Unwrap() []error { return []error{r.err, r.deadline} }
 
 func (o *outage) over() {
 	if !o.since.IsZero() {

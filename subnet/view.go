@@ -15,6 +15,9 @@ type View struct {
 	Peers    []*Peer   // one of each subnet, in order
 	Skipped  []Skipped // leases that are not used, and why
 	Etcd     EtcdState
+	// Cached is of when the peers are, after a start without etcd; zero once
+	// they are etcd's.
+	Cached time.Time
 }
 
 // Peer is a lease of another host that packets may go to.
