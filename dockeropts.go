@@ -20,7 +20,7 @@ func dockerOptsCommand() *cli.Command {
 			"on another subnet.",
 		UseShortOptionHandling: true, // -ic, as getopts has it
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "f", Value: filepath.Join(defaultRunDir, "subnet.env"), Usage: "read `FILE`"},
+			&cli.StringFlag{Name: "f", Value: filepath.Join(defaultRunDir, "subnet.env"), EnvVars: flannelEnv("subnet-file"), Usage: "read `FILE`"},
 			&cli.StringFlag{Name: "d", Value: filepath.Join(defaultRunDir, "docker"), Usage: "write `FILE`"},
 			&cli.BoolFlag{Name: "i", Usage: "write individual options; neither -i nor -c means both"},
 			&cli.BoolFlag{Name: "c", Usage: "write the combined options"},

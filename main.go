@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
 
 	"twill/subnet"
@@ -29,6 +30,7 @@ const (
 )
 
 func main() {
+	loadSettings(os.Args, settingsFiles, os.Stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := newApp().RunContext(ctx, os.Args)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -38,8 +40,17 @@ func main() {
 	var status exitStatus
 	if err != nil && !errors.As(err, &status) {
 		fmt.Fprintln(os.Stderr, "twill:", err)
+		if len(os.Args) > 1 && os.Args[1] == "run" {
+			showInStatus(err)
+		}
 	}
 	os.Exit(exitCode(err))
+}
+
+// showInStatus makes the reason the status line of a failed unit. Without systemd it does nothing.
+func showInStatus(err error) {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	_, _ = systemd.SdNotify(false, "STATUS="+line) // stderr has it anyway
 }
 
 func newApp() *cli.App {
@@ -55,6 +66,8 @@ func newApp() *cli.App {
 			configCommand(),
 			dockerOptsCommand(),
 			downCommand(),
+			completionCommand(),
+			manCommand(),
 			versionCommand(),
 			helpCommand(),
 		},

@@ -13,6 +13,7 @@ const asTwill = "TEST_BINARY_IS_TWILL"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asTwill) != "" {
+		settingsFiles = nil // of a twill that is installed on the test's machine
 		main()
 	}
 	lab.Main(m)

@@ -60,7 +60,7 @@ func hostFlags() []cli.Flag {
 		&cli.IntFlag{Name: "port", EnvVars: env("port"), DefaultText: "the network config's", Usage: "UDP `PORT`"},
 		tunNameFlag(),
 		&cli.IntFlag{Name: "mtu", EnvVars: env("mtu"), DefaultText: "underlay MTU - 28", Usage: "MTU of the TUN device in `BYTES`"},
-		&cli.IntFlag{Name: "queues", Value: min(runtime.NumCPU(), defaultQueues), EnvVars: env("queues"), Usage: "`NUMBER` of TUN queues, each with a socket and two threads"},
+		&cli.IntFlag{Name: "queues", Value: min(runtime.NumCPU(), defaultQueues), DefaultText: fmt.Sprintf("one for each CPU, at most %d", defaultQueues), EnvVars: env("queues"), Usage: "`NUMBER` of TUN queues, each with a socket and two threads"},
 		&cli.StringFlag{Name: "offload", Value: tunnel.AllOffloads.String(), EnvVars: env("offload"), Usage: "the kernel's offloads to use: auto, off, or a `LIST` of tso, uso, udp-segment, udp-gro"},
 		&cli.StringFlag{Name: "spoof-check", Value: tunnel.SpoofStrict.String(), EnvVars: env("spoof-check"), Usage: "`HOW` the source of a packet is checked: strict, source (outer only) or off"},
 		&cli.BoolFlag{Name: "ip-masq", EnvVars: flannelEnv("ip-masq"), Usage: "masquerade what leaves the overlay"},

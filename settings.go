@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+
+	"twill/internal/envfile"
+)
+
+// settingsFiles are the service's settings, in the order in which twill.service reads them: Debian's, Red Hat's.
+var settingsFiles = []string{"/etc/default/twill", "/etc/sysconfig/twill"}
+
+// needSettings are the commands that speak of the daemon of this host or to its etcd: what they do without flags should
+// concern the service. `twill run` gets them from systemd, or is tried by hand with flags.
+var needSettings = []string{"leases", "peers", "status", "config", "docker-opts", "down", "check", "ping"}
+
+// loadSettings puts what files say into the environment, for the command in args; what is there already wins.
+func loadSettings(args, files []string, stderr io.Writer) {
+	if len(args) < 2 || !slices.Contains(needSettings, args[1]) {
+		return
+	}
+	settings := map[string]string{}
+	for _, path := range files {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
+				fmt.Fprintf(stderr, "twill: the service's settings do not count here: %v\n", err)
+			}
+			continue
+		}
+		vars, _ := envfile.Parse(raw)
+		for _, v := range vars {
+			settings[v.Name] = v.Value
+		}
+	}
+	for name, value := range settings {
+		if _, set := os.LookupEnv(name); !set {
+			os.Setenv(name, value)
+		}
+	}
+}
