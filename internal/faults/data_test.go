@@ -145,7 +145,7 @@ func overwritten(w *world) func() {
 	if code != exitFenced || !w.said(last, "usurper") {
 		w.t.Errorf("exit code %d, want %d and the winner's name; it said:\n%s", code, exitFenced, w.daemons[last].Log())
 	}
-	w.daemons[last] = nil
+	w.ended[last] = true
 	return nil
 }
 

@@ -54,6 +54,33 @@ func dropPeers(on *lab.Host) error {
 	}`, filter, peerPort))
 }
 
+// freeze drops what a daemon's host and etcd say to each other, once limit bytes
+// have passed in the direction of that hook (input, output).
+func freeze(on *lab.Host, direction string, limit int) error {
+	port := "dport"
+	if direction == "input" {
+		port = "sport"
+	}
+	return nft(on, fmt.Sprintf(`table inet %s {
+		counter dropped { }
+		chain frozen { type filter hook %s priority 0; tcp %s %d quota over %d bytes counter name dropped drop; }
+	}`, filter, direction, port, clientPort, limit))
+}
+
+// dropped is how many packets freeze has dropped.
+func dropped(on *lab.Host) (packets int, err error) {
+	err = on.Do(func() error {
+		out, err := exec.Command("nft", "list", "counter", "inet", filter, "dropped").Output()
+		if err != nil {
+			return fmt.Errorf("nft list counter on %s: %w", on.Name, err)
+		}
+		_, counted, _ := strings.Cut(string(out), "packets ")
+		_, err = fmt.Sscan(counted, &packets)
+		return err
+	})
+	return packets, err
+}
+
 func removeFilter(on *lab.Host) error { return nft(on, "delete table inet "+filter) }
 
 func nft(on *lab.Host, rules string) error {

@@ -44,12 +44,12 @@ func (w *world) waitAgreement() {
 		if err != nil {
 			return err
 		}
-		for i, p := range w.daemons {
-			if p == nil {
+		for i, h := range w.hosts {
+			if w.ended[i] {
 				continue
 			}
-			if err := agrees(w.ctx, w.hosts[i], truth); err != nil {
-				return fmt.Errorf("%s: %w", w.hosts[i].Name, err)
+			if err := agrees(w.ctx, h, truth); err != nil {
+				return fmt.Errorf("%s: %w", h.Name, err)
 			}
 		}
 		return nil

@@ -33,7 +33,8 @@ type world struct {
 
 	etcd    *store
 	hosts   []*lab.Host    // with a daemon
-	daemons []*lab.Process // by host; nil: does not run
+	daemons []*lab.Service // by host, as systemd runs them
+	ended   []bool         // by host: a fault has ended the daemon, as it should
 	subnets []netip.Prefix // by host, as its pods were made for
 	options worldOptions
 	referee *referee
@@ -75,8 +76,8 @@ func emptyWorld(t *testing.T, o worldOptions) *world {
 			t.Error(err)
 		}
 	})
-	w.hosts, w.daemons = l.Hosts[:o.daemons], make([]*lab.Process, o.daemons)
-	w.subnets = make([]netip.Prefix, o.daemons)
+	w.hosts, w.daemons = l.Hosts[:o.daemons], make([]*lab.Service, o.daemons)
+	w.ended, w.subnets = make([]bool, o.daemons), make([]netip.Prefix, o.daemons)
 	w.etcd, err = newStore(l.Hosts[o.daemons:], o.store)
 	w.must(err)
 	t.Cleanup(w.etcd.close)
@@ -116,31 +117,29 @@ func (w *world) waitFor(what string, reached func() error) {
 	w.must(lab.WaitFor(w.patient(), what, reached))
 }
 
-// launchDaemon starts the daemon of host i and does not wait for it.
-func (w *world) launchDaemon(i int, args ...string) *lab.Process {
+// launchDaemon starts the daemon of host i, for the first time or again, and does
+// not wait for it.
+func (w *world) launchDaemon(i int) *lab.Service {
 	w.t.Helper()
-	h := w.hosts[i]
-	line := append([]string{
-		"run",
+	args := append([]string{
 		"--etcd-endpoints", strings.Join(w.etcd.urls(), ","),
-		"--run-dir", h.RunDir(),
-		"--state-dir", h.StateDir(),
-		"--node-name", h.Name,
 		"--lease-grace", grace.String(),
-		"--iptables-forward-rules=false",
 	}, w.options.args...)
-	p, err := h.Start(append(line, args...)...)
+	var err error
+	if w.daemons[i] == nil {
+		w.daemons[i], err = w.hosts[i].StartService(args...)
+	} else {
+		err = w.daemons[i].Next(args...)
+	}
 	w.must(err)
-	w.daemons[i] = p
-	return p
+	w.ended[i] = false
+	return w.daemons[i]
 }
 
 // startDaemon starts the daemon of host i and waits until it is ready.
-func (w *world) startDaemon(i int, args ...string) *lab.Process {
+func (w *world) startDaemon(i int) {
 	w.t.Helper()
-	p := w.launchDaemon(i, args...)
-	w.must(p.Ready(w.patient()))
-	return p
+	w.must(w.launchDaemon(i).Ready(w.patient()))
 }
 
 // attach gives host i the pod that the streams run to and from.
