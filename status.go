@@ -51,6 +51,9 @@ func statusRows(t *table, s api.Status, now time.Time) {
 
 func etcdCell(e api.Etcd, now time.Time) string {
 	since := now.Sub(e.Since).Round(time.Second)
+	if !e.Cached.IsZero() {
+		return fmt.Sprintf("away for %v, forwarding from cache since %s: %s", since, e.Cached.UTC().Format(time.RFC3339), e.Error)
+	}
 	if !e.Reachable {
 		return fmt.Sprintf("away for %v, forwarding with the table of revision %d: %s", since, e.Revision, e.Error)
 	}

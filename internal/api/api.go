@@ -93,6 +93,9 @@ type Etcd struct {
 	Since     time.Time `json:"since"`
 	Error     string    `json:"error,omitempty"`
 	Revision  int64     `json:"revision"`
+	// Cached is of when lease and peers are, after a start without etcd; absent
+	// once they are etcd's.
+	Cached time.Time `json:"from_cache_since,omitzero"`
 }
 
 // Offload is one of the kernel's offloads: in use, or why it is not.

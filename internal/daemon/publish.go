@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 
@@ -103,6 +104,9 @@ func (d *daemon) statusLine(v subnet.View) string {
 	etcd := ""
 	if !v.Etcd.Reachable {
 		etcd = ", etcd is away"
+	}
+	if !v.Cached.IsZero() {
+		etcd += ", from cache since " + v.Cached.UTC().Format(time.RFC3339)
 	}
 	return fmt.Sprintf("STATUS=holds %s of %s, %d peers%s", v.Own.Subnet, d.network.Network, len(v.Peers), etcd)
 }

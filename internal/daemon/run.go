@@ -33,6 +33,8 @@ type daemon struct {
 	underlay routes.Underlay
 	network  subnet.Config
 	registry *subnet.Registry
+	cache    *subnet.Cache
+	identity subnet.Identity
 	manager  *subnet.Manager
 	previous netip.Prefix // subnet of an earlier run
 	own      subnet.Lease
@@ -84,6 +86,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	group.Go(func() error { return named("tunnel", d.tunnel.Run(ctx)) })
 	group.Go(func() error { return d.keepLink(ctx) })
 	group.Go(func() error { return d.keepLease(ctx) })
+	group.Go(func() error { return named("cache", d.cache.Run(ctx)) })
 	group.Go(func() error { return named("control socket", d.control.run(ctx)) })
 	if d.healthz != nil {
 		group.Go(func() error { return named("healthz", d.healthz.run(ctx)) })

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -16,8 +15,6 @@ import (
 	"twill/subnet"
 	"twill/tunnel"
 )
-
-var noSubnet netip.Prefix
 
 // start brings everything up in this order; each step leaves its undoing
 // behind. The host is checked before etcd is asked, and all that can fail
@@ -30,8 +27,8 @@ func (d *daemon) start(ctx context.Context) error {
 		d.checkForwarding,
 		d.removeRenamed,
 		d.startEtcd,
-		d.configure,
-		d.acquire,
+		d.dialEtcd,
+		d.takeLease,
 		d.openTunnel,
 		d.listenControl,
 		d.applyLink,
@@ -132,116 +129,6 @@ func (d *daemon) startEtcd(ctx context.Context) (err error) {
 	d.Etcd.Endpoints = []string{d.etcd.Endpoint()}
 	d.Log.Info("embedded etcd serves", "endpoint", d.etcd.Endpoint())
 	return nil
-}
-
-// configure learns the network and checks it against this host.
-func (d *daemon) configure(ctx context.Context) (err error) {
-	id, err := d.nodeID()
-	if err != nil {
-		return err
-	}
-	d.previous = d.previousSubnet()
-	// A lease is given back also after SIGTERM: close ends the registry.
-	if d.registry, err = subnet.Dial(context.WithoutCancel(ctx), d.Etcd, d.Log); err != nil {
-		return err
-	}
-	d.onUndo(func(context.Context) { d.registry.Close() })
-	d.manager = subnet.NewManager(d.registry, subnet.Options{
-		Identity:    subnet.Identity{NodeID: id, Node: d.NodeName, PublicIP: d.PublicIP, Port: d.Port},
-		Previous:    d.previous,
-		RenewMargin: d.RenewMargin,
-		Grace:       d.LeaseGrace,
-		Log:         d.Log,
-		Publish:     d.publish,
-	})
-	d.network, err = d.manager.Configure(ctx, nil)
-	if errors.Is(err, subnet.ErrNoConfig) && d.Network.IsValid() {
-		d.network, err = d.configureFirst(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	if d.Network.IsValid() && d.network.Network != d.Network {
-		d.Log.Warn("etcd already holds a network config, which wins over --network", "network", d.network.Network, "asked", d.Network)
-	}
-	if d.network.IPv6Ignored() {
-		d.Log.Warn("the network config asks for IPv6 too; twill carries IPv4 only")
-	}
-	return d.checkUnderlayOutside(d.network.Network)
-}
-
-// configureFirst writes the first network config. One that could not work here
-// must not stay in etcd, where it would win from then on.
-func (d *daemon) configureFirst(ctx context.Context) (subnet.Config, error) {
-	c, err := subnet.DefaultConfig(d.Network)
-	if err != nil {
-		return c, fmt.Errorf("network: %w", err)
-	}
-	if d.Port != 0 {
-		c.Port = d.Port
-	}
-	if err := d.checkUnderlayOutside(c.Network); err != nil {
-		return c, err
-	}
-	if err := routes.Overlaps(c.Network, d.TunName, d.previous); err != nil {
-		return c, err
-	}
-	return d.manager.Configure(ctx, &c)
-}
-
-func (d *daemon) checkUnderlayOutside(network netip.Prefix) error {
-	if network.Contains(d.PublicIP) {
-		return fmt.Errorf("public-ip %s lies inside Network %s: the underlay and the overlay must not overlap", d.PublicIP, network)
-	}
-	return nil
-}
-
-// nodeID reads or makes the node's id; a failed start keeps none that it made.
-func (d *daemon) nodeID() (string, error) {
-	_, err := os.Stat(subnet.NodeIDPath(d.StateDir))
-	fresh := errors.Is(err, os.ErrNotExist)
-	id, err := subnet.LoadNodeID(d.StateDir)
-	if err == nil && fresh {
-		d.onUndo(func(context.Context) { os.Remove(subnet.NodeIDPath(d.StateDir)) })
-	}
-	return id, err
-}
-
-// previousSubnet is what an earlier run, or Flannel, wrote to the subnet file.
-func (d *daemon) previousSubnet() netip.Prefix {
-	e, err := subnet.ReadEnv(d.subnetFile())
-	if err != nil {
-		if !errors.Is(err, os.ErrNotExist) {
-			d.Log.Warn("the previous subnet is not known", "err", err)
-		}
-		return noSubnet
-	}
-	return e.Subnet.Masked()
-}
-
-func (d *daemon) acquire(ctx context.Context) (err error) {
-	d.onUndo(func(ctx context.Context) {
-		if err := d.manager.Abandon(ctx); err != nil {
-			d.Log.Warn("the lease stays until it expires", "err", err)
-		}
-	})
-	if d.own, err = d.manager.Acquire(ctx); err != nil {
-		return err
-	}
-	d.Log.Info("holds lease", "subnet", d.own.Subnet, "network", d.network.Network, "port", d.own.Port, "reserved", d.own.Reserved())
-	return d.checkOverlap()
-}
-
-// checkOverlap refuses a network that something else on this host has a part
-// of. The container bridge in our own subnet is as it should be; one that is
-// still in the former subnet is said, since it hides a peer's.
-func (d *daemon) checkOverlap() error {
-	err := routes.Overlaps(d.network.Network, d.TunName, d.own.Subnet)
-	if err != nil && routes.Overlaps(d.network.Network, d.TunName, d.own.Subnet, d.previous) == nil {
-		d.Log.Warn("our subnet has changed; restart the container runtime with the new one", "subnet", d.own.Subnet, "previous", d.previous, "err", err)
-		return nil
-	}
-	return err
 }
 
 // openTunnel opens device and sockets. A device that is there already is the

@@ -27,6 +27,7 @@ func (d *daemon) status() api.Status {
 			Since:     s.view.Etcd.Since,
 			Error:     s.view.Etcd.Err,
 			Revision:  s.view.Revision,
+			Cached:    s.view.Cached,
 		},
 		Offloads: offloads(d.tunnel.Modes()),
 		Tx:       counters(stats.Tx),
