@@ -40,3 +40,16 @@ func TestServiceInterfaces(t *testing.T) {
 		t.Error("no STOPPING=1 before the end")
 	}
 }
+
+// The watchdog is fed while all is well.
+func TestWatchdog(t *testing.T) {
+	t.Setenv("WATCHDOG_USEC", fmt.Sprint((600 * time.Millisecond).Microseconds()))
+	c := newCluster(t, 1, network(testNetwork))
+	p := c.start(c.Hosts[0])
+	c.waitFor("WATCHDOG=1 three times", func() error {
+		if n := p.Watchdog(); n < 3 {
+			return fmt.Errorf("came %d times", n)
+		}
+		return nil
+	})
+}

@@ -46,8 +46,10 @@ func (i *inbound) burst() error {
 		}
 		return fmt.Errorf("receive: %w", err)
 	}
+	i.totals.turns.Add(1)
 	err = i.write(i.accept(datagrams))
 	i.tally.flush(&i.totals)
+	i.totals.turns.Add(1)
 	return err
 }
 

@@ -65,8 +65,10 @@ func (o *outbound) burst() error {
 	if err != nil {
 		return readError(err)
 	}
+	o.totals.turns.Add(1)
 	err = o.send(o.forward(packets))
 	o.tally.flush(&o.totals)
+	o.totals.turns.Add(1)
 	return err
 }
 

@@ -59,12 +59,23 @@ func (t *Tunnel) Stats() Stats {
 	return s
 }
 
+// Turns returns for each loop of Run, in no particular order but always the same, a number that grows by one when the loop
+// takes a burst and by one when it is done with it. A number that is odd and stays as it is, is a loop that hangs.
+func (t *Tunnel) Turns() []uint64 {
+	turns := make([]uint64, 0, 2*len(t.lanes))
+	for _, lane := range t.lanes {
+		turns = append(turns, lane.outbound.totals.turns.Load(), lane.inbound.totals.turns.Load())
+	}
+	return turns
+}
+
 // totals are the counters of one direction of one queue, written by its goroutine and read by anyone. They share a cache
 // line with nothing else that is written.
 type totals struct {
 	_              cpu.CacheLinePad
 	packets, bytes atomic.Uint64
 	drops          [numDropReasons]atomic.Uint64
+	turns          atomic.Uint64 // see Tunnel.Turns
 	_              cpu.CacheLinePad
 }
 

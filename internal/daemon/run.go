@@ -88,6 +88,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	group.Go(func() error { return d.keepLease(ctx) })
 	group.Go(func() error { return named("cache", d.cache.Run(ctx)) })
 	group.Go(func() error { return named("control socket", d.control.run(ctx)) })
+	group.Go(func() error { return d.keepWatchdog(ctx) })
 	if d.healthz != nil {
 		group.Go(func() error { return named("healthz", d.healthz.run(ctx)) })
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,8 @@ type notifySocket struct {
 	conn     *net.UnixConn
 	ready    chan struct{} // closed by READY=1
 	stopping chan struct{} // closed by STOPPING=1
+
+	watchdog atomic.Int64 // how many WATCHDOG=1
 
 	mu     sync.Mutex
 	status string
@@ -72,6 +75,8 @@ func (s *notifySocket) take(line string) {
 		closeOnce(s.ready)
 	case line == "STOPPING=1":
 		closeOnce(s.stopping)
+	case line == "WATCHDOG=1":
+		s.watchdog.Add(1)
 	case key == "STATUS":
 		s.mu.Lock()
 		s.status = value

@@ -151,6 +151,9 @@ func (p *Process) Ready(ctx context.Context) error {
 // Status is the last STATUS= the daemon sent.
 func (p *Process) Status() string { return p.notify.lastStatus() }
 
+// Watchdog is how often the program has sent WATCHDOG=1.
+func (p *Process) Watchdog() int64 { return p.notify.watchdog.Load() }
+
 // Stopping is closed when the daemon has sent STOPPING=1.
 func (p *Process) Stopping() <-chan struct{} { return p.notify.stopping }
 
