@@ -13,15 +13,7 @@ func TestData(t *testing.T) {
 	t.Parallel()
 	applyFaults(t, worldOptions{members: 1, daemons: 3}, []fault{
 		{name: "compaction past the watch", apply: compactedWhileCutOff},
-		{name: "data directory wiped", quick: true, apply: func(w *world) func() {
-			m := w.etcd.members[0]
-			m.kill()
-			w.must(m.wipe())
-			return func() {
-				w.must(w.etcd.start(w.patient()))
-				w.putConfig()
-			}
-		}},
+		{name: "data directory wiped", quick: true, apply: wiped},
 		{name: "restored from an older backup", vanishes: true, apply: restored},
 		{name: "no space (NOSPACE alarm)", apply: func(w *world) func() {
 			w.alarm(etcdserverpb.AlarmRequest_ACTIVATE)
@@ -45,6 +37,16 @@ func compactedWhileCutOff(w *world) func() {
 	_, err = w.etcd.client.Compact(w.rpc(), resp.Header.Revision)
 	w.must(err)
 	return lift
+}
+
+func wiped(w *world) func() {
+	m := w.etcd.members[0]
+	m.kill()
+	w.must(m.wipe())
+	return func() {
+		w.must(w.etcd.start(w.patient()))
+		w.putConfig()
+	}
 }
 
 // restored puts back what etcd had many revisions ago, when the last daemon had
@@ -94,18 +96,7 @@ func (w *world) memberID() uint64 {
 func TestLeases(t *testing.T) {
 	t.Parallel()
 	applyFaults(t, worldOptions{members: 1, daemons: 3}, []fault{
-		{name: "all leases revoked at once", quick: true, apply: func(w *world) func() {
-			resp, err := w.etcd.client.Leases(w.rpc())
-			w.must(err)
-			if len(resp.Leases) < len(w.hosts) {
-				w.t.Fatalf("%d etcd leases, want one of each of %d daemons", len(resp.Leases), len(w.hosts))
-			}
-			for _, l := range resp.Leases {
-				_, err := w.etcd.client.Revoke(w.rpc(), l.ID)
-				w.must(err)
-			}
-			return nil
-		}, after: (*world).wantSameSubnets},
+		{name: "all leases revoked at once", quick: true, apply: allRevoked, after: (*world).wantSameSubnets},
 		{name: "own lease revoked", apply: func(w *world) func() {
 			_, err := w.etcd.client.Revoke(w.rpc(), w.leaseID(0))
 			w.must(err)
@@ -133,6 +124,19 @@ func TestLeases(t *testing.T) {
 			return nil
 		}},
 	})
+}
+
+func allRevoked(w *world) func() {
+	resp, err := w.etcd.client.Leases(w.rpc())
+	w.must(err)
+	if nodes := w.options.daemons + w.options.crowd; len(resp.Leases) < nodes {
+		w.t.Fatalf("%d etcd leases, want one of each of %d nodes", len(resp.Leases), nodes)
+	}
+	for _, l := range resp.Leases {
+		_, err := w.etcd.client.Revoke(w.rpc(), l.ID)
+		w.must(err)
+	}
+	return nil
 }
 
 // overwritten gives the last host's subnet to another owner.

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -83,11 +84,11 @@ func (w *world) suffer(t *testing.T, f fault) {
 	w.t, w.ctx = t, t.Context()
 	defer func() { w.t, w.ctx = before, before.Context() }()
 
-	r := result{fault: f.name, limit: truthLimit}
+	r := result{fault: f.name, limit: truthLimit, fouls: map[netip.Prefix]string{}}
 	if f.vanishes {
 		r.limit += grace
 	}
-	w.referee.verdict() // of what was before
+	w.count(&result{fouls: map[netip.Prefix]string{}}) // what was before
 	streams := w.startStreams(f)
 	lift := f.apply(w)
 	if lift != nil {
@@ -105,11 +106,19 @@ func (w *world) suffer(t *testing.T, f fault) {
 		r.lost += s.Lost()
 		r.duplicated += s.Duplicated
 	}
-	r.fouls, r.rounds = w.referee.verdict()
+	w.count(&r)
 	r.check(t)
 	r.print()
 	if f.after != nil {
 		f.after(w)
+	}
+}
+
+// count adds to r what referee and crowd have seen since the last count.
+func (w *world) count(r *result) {
+	w.referee.count(r)
+	if w.crowd != nil {
+		w.crowd.count(r)
 	}
 }
 
@@ -125,8 +134,8 @@ func (w *world) startStreams(f fault) (all streams) {
 	if f.hurts {
 		hosts = hosts[:len(hosts)-1]
 	}
-	for i := range hosts[1:] {
-		a, b := hosts[i].Pods[0], hosts[i+1].Pods[0]
+	for i := 1; i < len(hosts); i++ {
+		a, b := hosts[i-1].Pods[0], hosts[i].Pods[0]
 		for _, ends := range [][2]*lab.Namespace{{a, b}, {b, a}} {
 			s, err := lab.StartStream(w.ctx, ends[0], ends[1], lab.StreamOptions{Rate: streamRate})
 			w.must(err)

@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"sync"
@@ -90,12 +91,11 @@ func (r *referee) foul(s netip.Prefix, who string) {
 	}
 }
 
-// verdict is what was seen since the last verdict. Without a round the referee
-// has not looked, which is no verdict.
-func (r *referee) verdict() (fouls map[netip.Prefix]string, rounds int) {
+// count adds to r what was seen since the last count.
+func (r *referee) count(to *result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fouls, rounds = r.fouls, r.rounds
+	to.rounds += r.rounds
+	maps.Copy(to.fouls, r.fouls)
 	r.fouls, r.rounds = map[netip.Prefix]string{}, 0
-	return fouls, rounds
 }

@@ -12,9 +12,9 @@ import (
 // result is what one fault did.
 type result struct {
 	fault                  string
-	sent, lost, duplicated int                     // packets
+	sent, lost, duplicated int                     // packets; tables of a crowd
 	fouls                  map[netip.Prefix]string // subnets with two owners
-	rounds                 int                     // in which the referee looked
+	rounds                 int                     // in which owners were looked at
 	truth                  time.Duration           // from the lift until every table was true
 	limit                  time.Duration           // of truth
 }

@@ -52,6 +52,9 @@ func (w *world) waitAgreement() {
 				return fmt.Errorf("%s: %w", h.Name, err)
 			}
 		}
+		if w.crowd != nil {
+			return w.crowd.agrees(truth)
+		}
 		return nil
 	})
 }

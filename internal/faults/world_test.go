@@ -38,6 +38,7 @@ type world struct {
 	subnets []netip.Prefix // by host, as its pods were made for
 	options worldOptions
 	referee *referee
+	crowd   *crowd // nil: none
 	marks   uint16
 }
 
@@ -45,6 +46,7 @@ type world struct {
 type worldOptions struct {
 	members int // of the etcd cluster
 	daemons int
+	crowd   int // nodes in this process
 	store   storeOptions
 	args    []string // of every daemon
 	// prepare is called once etcd serves, before the daemons start.
@@ -59,6 +61,9 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		w.startDaemon(i)
 		w.attach(i)
 	}
+	if o.crowd > 0 {
+		w.startCrowd(o.crowd)
+	}
 	w.waitTruth()
 	return w
 }
@@ -67,7 +72,9 @@ func newWorld(t *testing.T, o worldOptions) *world {
 func emptyWorld(t *testing.T, o worldOptions) *world {
 	t.Helper()
 	w := &world{t: t, ctx: t.Context(), options: o}
-	w.must(buildTwill())
+	if o.daemons > 0 {
+		w.must(buildTwill())
+	}
 	l, err := lab.New(lab.Options{Hosts: o.daemons + o.members, Command: []string{twillPath}, Output: t.Output()})
 	w.must(err)
 	w.Lab = l
@@ -167,6 +174,13 @@ func (w *world) put(key, value string, opts ...clientv3.OpOption) {
 func (w *world) putConfig() {
 	w.t.Helper()
 	w.put(prefix+"/config", fmt.Sprintf(`{"Network":%q,"SubnetMin":"10.5.1.0","SubnetMax":"10.5.99.0"}`, overlay))
+}
+
+// deleteAll deletes every key that begins with start.
+func (w *world) deleteAll(start string) {
+	w.t.Helper()
+	_, err := w.etcd.client.Delete(w.rpc(), start, clientv3.WithPrefix())
+	w.must(err)
 }
 
 func (w *world) delete(key string) {
