@@ -147,7 +147,7 @@ func (c ListenConfig) Adopt(sockets []*os.File) ([]Conn, error) {
 		}
 		conns = append(conns, conn)
 	}
-	if err := shareSourcePorts(conns, c.Address.Addr()); err != nil {
+	if err := openShared(conns, c.Address.Addr()); err != nil {
 		closeConns(conns)
 		return nil, fmt.Errorf("adopt UDP %s: %w", c.Address, err)
 	}

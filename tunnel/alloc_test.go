@@ -24,7 +24,10 @@ func TestBurstsDoNotAllocate(t *testing.T) {
 		}
 		return nil
 	}
+	probe := make([]byte, 100)
+	(&controlDatagram{typ: controlProbe, subnet: nearSubnet}).put(probe)
 	packets := fill([][]byte{
+		edit(udpPacket(ownPod, nearPod, 1400), offFragment, 0x40),
 		udpPacket(ownPod, nearPod, 1400),
 		udpPacket(ownPod, farPod, 64),
 		udpPacket(ownPod, nobodysPod, 1400),
@@ -37,14 +40,20 @@ func TestBurstsDoNotAllocate(t *testing.T) {
 		{Data: udpPacket(farPod, ownPod, 64), From: nearEndpoint},
 		{Data: udpPacket(nearPod, ownPod, 1), From: nearEndpoint},
 		{Data: nil, From: nearEndpoint},
+		{Data: []byte{1}, From: nearEndpoint},
+		{Data: probe, From: nearEndpoint}, // more than the prober takes
+		{Data: probe, From: farEndpoint},
 	})
+	near := NewTwillPeer(nearSubnet, nearEndpoint)
+	near.limit.Store(1000)
+	r.tunnel.SetTable(NewTable(ownSubnet, []*Peer{near, r.far}))
 	// Without the limit each unreachable and expired packet is answered.
 	r.tunnel.lanes[0].outbound.icmp.unlimited()
 	checkNoAllocs(t, "outbound", func() error { return r.out(packets...) })
 	checkNoAllocs(t, "inbound", func() error { return r.in(datagrams...) })
 
 	s := r.tunnel.Stats()
-	if s.ICMPErrors == 0 || refused == 0 || s.Tx.Packets == 0 || s.Rx.Packets == 0 {
+	if s.Tx.Drops[DropTooBig] == 0 || s.Rx.Drops[DropControlLimit] == 0 || s.ICMPErrors == 0 || refused == 0 || s.Tx.Packets == 0 || s.Rx.Packets == 0 {
 		t.Errorf("some path was not taken: %d refused, %+v", refused, s)
 	}
 }

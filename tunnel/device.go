@@ -87,6 +87,11 @@ type Conn interface {
 	// least 1: the kernel took them, or refused them for the reason that the error gives. The caller goes on with the
 	// others. Send waits for room in the socket's send buffer until the deadline.
 	Send(packets []Packet) (n int, err error)
+	// SendControl sends a control datagram, with DF, from source port 0. It may be called beside Send by one goroutine.
+	SendControl(data []byte, to netip.AddrPort) error
+	// PathMTU returns what the kernel knows of the path: the length in bytes of the largest outer packet, by the interface, the route
+	// and the ICMP messages that came in. It may be called as SendControl.
+	PathMTU(to netip.AddrPort) (int, error)
 	// LocalAddr returns the address that the socket is bound to.
 	LocalAddr() netip.AddrPort
 	// Modes says which offloads the socket uses. They are those of its whole group.

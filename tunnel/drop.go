@@ -11,8 +11,12 @@ import (
 // A DropReason says why a packet was dropped. Its String is stable: it is the name of a metric's label.
 type DropReason uint8
 
-// kept is the reason of a packet that is not dropped.
-const kept DropReason = 0
+const (
+	// kept is the reason of a packet that is not dropped.
+	kept DropReason = 0
+	// consumed is the reason of a control datagram that the tunnel takes for itself.
+	consumed = numDropReasons
+)
 
 const (
 	// Either direction.
@@ -40,9 +44,10 @@ const (
 	// Inbound.
 
 	DropTruncated       // datagram longer than an IP packet can be
-	DropControl         // control datagram, of a protocol that this version does not speak
+	DropControl         // control datagram that this version does not understand
 	DropUnknownEndpoint // outer source is not the endpoint of a lease
 	DropSpoofedSource   // inner source is not in a lease of the endpoint
+	DropControlLimit    // more control datagrams than are answered
 	DropNotForUs        // inner destination is not in our subnet
 	DropDeviceDown      // the TUN device is down
 	DropWriteFailed     // any other error of the TUN device
@@ -71,6 +76,7 @@ var dropReasonNames = [numDropReasons]string{
 	DropControl:         "control",
 	DropUnknownEndpoint: "unknown-endpoint",
 	DropSpoofedSource:   "spoofed-source",
+	DropControlLimit:    "control-limit",
 	DropNotForUs:        "not-for-us",
 	DropDeviceDown:      "device-down",
 	DropWriteFailed:     "write-failed",

@@ -99,10 +99,12 @@ func (q *fakeQueue) Inject(packet []byte) error {
 type fakeConn struct {
 	syscall.Conn // nil: there is no descriptor
 	*deadline
-	in     chan []Datagram       // each a burst for Receive
-	refuse func(p *Packet) error // answers Send; nil takes everything
-	out    func(p *Packet)       // gets what Send took; nil discards it
-	ports  int                   // source ports
+	in      chan []Datagram                      // each a burst for Receive
+	refuse  func(p *Packet) error                // answers Send; nil takes everything
+	out     func(p *Packet)                      // gets what Send took; nil discards it
+	ports   int                                  // source ports
+	mtu     int                                  // for PathMTU, 0: 1500
+	control func(data []byte, to netip.AddrPort) // gets what SendControl took; nil discards it
 
 	buffers   [burstSize][]byte
 	datagrams [burstSize]Datagram
@@ -140,6 +142,20 @@ func (c *fakeConn) Send(packets []Packet) (int, error) {
 		}
 	}
 	return len(packets), nil
+}
+
+func (c *fakeConn) SendControl(data []byte, to netip.AddrPort) error {
+	if c.control != nil {
+		c.control(data, to)
+	}
+	return nil
+}
+
+func (c *fakeConn) PathMTU(netip.AddrPort) (int, error) {
+	if c.mtu == 0 {
+		return 1500, nil
+	}
+	return c.mtu, nil
 }
 
 func (c *fakeConn) LocalAddr() netip.AddrPort { return netip.MustParseAddrPort("198.18.0.1:8285") }

@@ -12,19 +12,27 @@ import (
 
 // inbound carries the packets of one socket from the peers to the TUN device.
 type inbound struct {
-	table *atomic.Pointer[Table]
-	conn  *connRef
-	queue Queue
-	spoof SpoofCheck
-	now   func() time.Time // for Peer.lastSeen
+	table   *atomic.Pointer[Table]
+	conn    *connRef
+	queue   Queue
+	spoof   SpoofCheck
+	control chan<- controlMessage
+	now     func() time.Time // for Peer.lastSeen
 
 	packets []Packet // those of the burst that passed
 	tally   tally
 	totals  totals
 }
 
-func newInbound(table *atomic.Pointer[Table], conn *connRef, queue Queue, spoof SpoofCheck) *inbound {
-	return &inbound{table: table, conn: conn, queue: queue, spoof: spoof, now: time.Now}
+func newInbound(t *Tunnel, conn *connRef, queue Queue, config Config) *inbound {
+	return &inbound{
+		table:   &t.table,
+		conn:    conn,
+		queue:   queue,
+		spoof:   config.SpoofCheck,
+		control: t.prober.received,
+		now:     time.Now,
+	}
 }
 
 // run moves bursts until the socket or the queue can no longer be used.
@@ -59,6 +67,9 @@ func (i *inbound) accept(datagrams []Datagram) []Packet {
 	i.packets = i.packets[:0]
 	for d := range datagrams {
 		packet, reason := i.check(table, &datagrams[d])
+		if reason == consumed {
+			continue
+		}
 		if reason != kept {
 			i.drop(packet.Peer, reason, 1)
 			continue
@@ -68,7 +79,8 @@ func (i *inbound) accept(datagrams []Datagram) []Packet {
 	return i.packets
 }
 
-// check returns the packet in a datagram, and from which peer it is as far as that is known, or also the reason to drop it.
+// check returns the packet in a datagram, and from which peer it is as far as that is known, or also the reason to drop it. A control
+// datagram is consumed.
 func (i *inbound) check(table *Table, d *Datagram) (Packet, DropReason) {
 	if table.empty() {
 		return Packet{}, DropNoTable
@@ -77,7 +89,7 @@ func (i *inbound) check(table *Table, d *Datagram) (Packet, DropReason) {
 		return Packet{}, DropTruncated
 	}
 	if isControl(d.Data) {
-		return Packet{}, DropControl
+		return i.takeControl(table, d)
 	}
 	length, reason := checkHeader(d.Data, len(d.Data))
 	if reason != kept {
@@ -91,6 +103,34 @@ func (i *inbound) check(table *Table, d *Datagram) (Packet, DropReason) {
 		return p, DropNotForUs
 	}
 	return p, kept
+}
+
+// takeControl hands a control datagram to the prober, if it comes from a peer that runs twill.
+func (i *inbound) takeControl(table *Table, d *Datagram) (Packet, DropReason) {
+	c, ok := parseControl(d.Data)
+	if !ok {
+		return Packet{}, DropControl
+	}
+	addr := d.From.Addr()
+	peer := table.Lookup(c.subnet.Addr())
+	switch {
+	case peer != nil && peer.endpoint.Addr() == addr && peer.subnet == c.subnet:
+	case table.endpoint(addr) == nil:
+		return Packet{}, DropUnknownEndpoint
+	default:
+		return Packet{Peer: table.endpoint(addr)}, DropSpoofedSource
+	}
+	if !peer.twill {
+		return Packet{Peer: peer}, DropControl
+	}
+	now := i.now()
+	select {
+	case i.control <- controlMessage{peer: peer, controlDatagram: c, length: len(d.Data), at: now}:
+		peer.lastSeen.Store(now.UnixNano())
+		return Packet{}, consumed
+	default:
+		return Packet{Peer: peer}, DropControlLimit
+	}
 }
 
 // sender returns the peer that a packet comes from, or the reason why it cannot be from there. The common case, in which the

@@ -15,14 +15,15 @@ import (
 
 // outbound carries the packets of one queue from the TUN device to the peers.
 type outbound struct {
-	table *atomic.Pointer[Table]
-	hosts *atomic.Pointer[hostAddresses]
-	spoof SpoofCheck
-	queue Queue
-	conn  *connRef
-	ports int // source ports of conn, also of those it is rebound to
-	icmp  *icmpErrors
-	now   func() time.Time // for the rate limit of ICMP errors
+	table   *atomic.Pointer[Table]
+	hosts   *atomic.Pointer[hostAddresses]
+	spoof   SpoofCheck
+	refused chan<- *Peer // to the prober
+	queue   Queue
+	conn    *connRef
+	ports   int // source ports of conn, also of those it is rebound to
+	icmp    *icmpErrors
+	now     func() time.Time // for the rate limit of ICMP errors
 
 	batch   []Packet                           // ready to be sent
 	arena   [2 * burstSize][maxHeadersLen]byte // for the headers of the segment at the same place in batch
@@ -37,14 +38,15 @@ type outbound struct {
 
 func newOutbound(t *Tunnel, queue Queue, conn *connRef, config Config) *outbound {
 	o := &outbound{
-		table: &t.table,
-		hosts: &t.hosts,
-		spoof: config.SpoofCheck,
-		queue: queue,
-		conn:  conn,
-		ports: conn.load().SourcePorts(),
-		icmp:  newICMPErrors(config.Address),
-		now:   time.Now,
+		table:   &t.table,
+		hosts:   &t.hosts,
+		spoof:   config.SpoofCheck,
+		refused: t.prober.refused,
+		queue:   queue,
+		conn:    conn,
+		ports:   conn.load().SourcePorts(),
+		icmp:    newICMPErrors(config.Address),
+		now:     time.Now,
 	}
 	o.batch = make([]Packet, 0, len(o.arena))
 	return o
@@ -272,10 +274,21 @@ func (o *outbound) flush() error {
 			reason := sendDropReason(err)
 			o.drop(packets[0].Peer, reason, n)
 			o.answer(&packets[0], reason)
+			if reason == DropSendTooBig {
+				o.lookAt(packets[0].Peer)
+			}
 		}
 		packets = packets[n:]
 	}
 	return nil
+}
+
+// lookAt has the prober look at the path to a peer, unless it is busy with others.
+func (o *outbound) lookAt(peer *Peer) {
+	select {
+	case o.refused <- peer:
+	default:
+	}
 }
 
 // sent counts packets that the kernel took.

@@ -22,6 +22,7 @@ type Peer struct {
 	sockaddr  unix.RawSockaddrInet4 // endpoint, as the kernel takes it
 	// limit is the length of the largest packet that the path to the peer takes, maxPacket as long as nothing else is known.
 	limit atomic.Int32
+	path  atomic.Pointer[path] // nil until the prober has to do with the peer
 
 	// The two directions are counted by different goroutines, on cache lines of their own.
 	_        cpu.CacheLinePad
@@ -49,8 +50,10 @@ type PeerStats struct {
 	RxPackets, RxBytes uint64
 	// Drops counts packets to the peer that could not be sent, and packets from it that were not accepted, by DropReason.
 	Drops [numDropReasons]uint64
-	// LastSeen is when the last packet was accepted from the peer; zero if none was.
+	// LastSeen is when the last packet or control datagram was accepted from the peer; zero if none was.
 	LastSeen time.Time
+	// Path is what is known of the way to the peer and back.
+	Path PathStats
 }
 
 // Dropped returns how many packets were dropped for any reason.
@@ -96,6 +99,14 @@ func (p *Peer) Stats() PeerStats {
 	}
 	for reason := range p.drops {
 		s.Drops[reason] = p.drops[reason].Load()
+	}
+	known := p.path.Load()
+	if known == nil {
+		known = &path{}
+	}
+	s.Path = known.stats(time.Now())
+	if limit := p.limit.Load(); limit != maxPacket {
+		s.Path.MTU = int(limit)
 	}
 	if ns := p.lastSeen.Load(); ns != 0 {
 		s.LastSeen = time.Unix(0, ns)

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"iter"
 	"net/netip"
 
 	"github.com/gaissmai/bart"
@@ -31,6 +32,17 @@ func (t *Table) Own() netip.Prefix { return t.own }
 func (t *Table) Lookup(addr netip.Addr) *Peer {
 	peer, _ := t.routes.Lookup(addr)
 	return peer
+}
+
+// peers yields the peers, each once.
+func (t *Table) peers() iter.Seq[*Peer] {
+	return func(yield func(*Peer) bool) {
+		for _, peer := range t.routes.All4() {
+			if !yield(peer) {
+				return
+			}
+		}
+	}
 }
 
 // endpoint returns a peer whose endpoint is at addr on any port, nil if there is none. Hosts behind one NAT share an

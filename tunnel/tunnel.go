@@ -19,6 +19,9 @@
 // they share the Table, an immutable snapshot loaded once a burst, and nothing else. On these paths nothing allocates,
 // locks, logs or formats.
 //
+// Beside them the prober (prober.go) asks the peers that run twill how they are, in control datagrams (control.go), and finds how
+// large the packets to each may be (pathmtu.go).
+//
 // Lengths are in bytes and count the inner IP packet with its header, without the outer IP and UDP headers. Bursts belong
 // to the Queue or Conn that returned them and are valid until its next Read or Receive; until then the tunnel may rewrite
 // them in place.
@@ -45,6 +48,10 @@ type Config struct {
 	Conns []Conn
 	// Address is the tunnel's own IPv4 address, the source of its ICMP errors.
 	Address netip.Addr
+	// MTU is that of the device, in bytes; 0 if it is not known. No path has to take more.
+	MTU int
+	// ProbeInterval is the time between probes to a peer with which packets are exchanged. 0: no peer is probed.
+	ProbeInterval time.Duration
 	// SpoofCheck says how far the source of a packet is checked.
 	SpoofCheck SpoofCheck
 	// Log is for the few events of the tunnel's life; nil discards them.
@@ -57,6 +64,7 @@ type Tunnel struct {
 	lanes  []lane
 	table  atomic.Pointer[Table]
 	hosts  atomic.Pointer[hostAddresses]
+	prober *prober
 	log    *slog.Logger
 
 	mu          sync.Mutex // of Rebind and interrupt
@@ -94,17 +102,21 @@ func New(config Config) (*Tunnel, error) {
 	t := &Tunnel{device: config.Device, log: config.Log.With("device", config.Device.Name())}
 	t.SetTable(NewTable(netip.Prefix{}, nil))
 	t.SetHostAddresses(nil)
+	t.prober = newProber(t, config)
 	for i, queue := range queues {
 		conn := newConnRef(config.Conns[i])
 		t.lanes = append(t.lanes, lane{
 			queue:    queue,
 			conn:     conn,
 			outbound: newOutbound(t, queue, conn, config),
-			inbound:  newInbound(&t.table, conn, queue, config.SpoofCheck),
+			inbound:  newInbound(t, conn, queue, config),
 		})
 	}
 	return t, nil
 }
+
+// conn returns the socket that control datagrams are sent from.
+func (t *Tunnel) conn() Conn { return t.lanes[0].conn.load() }
 
 // SetTable puts table in force from the next burst of every queue on. An empty table, without own subnet and peers, fences
 // the tunnel: everything is dropped, silently.
@@ -122,6 +134,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 		group.Go(func() error { return inLane(ctx, "outbound", i, lane.outbound.run) })
 		group.Go(func() error { return inLane(ctx, "inbound", i, lane.inbound.run) })
 	}
+	group.Go(func() error { return t.prober.run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		return t.interrupt()

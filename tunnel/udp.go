@@ -78,12 +78,17 @@ func listenGroup(addr netip.AddrPort, n int, modes *udpModes) ([]Conn, error) {
 	if err != nil {
 		return conns, err
 	}
-	return conns, shareSourcePorts(conns, addr.Addr())
+	return conns, openShared(conns, addr.Addr())
 }
 
-// shareSourcePorts opens the sockets that give the group as many source ports as it has members.
-func shareSourcePorts(conns []Conn, addr netip.Addr) error {
+// openShared opens the sockets that the group shares: those that give it as many source ports as it has members, and that for PathMTU.
+func openShared(conns []Conn, addr netip.Addr) error {
 	first := conns[0].(*udpConn)
+	asking, err := openAsking(addr)
+	if err != nil {
+		return err
+	}
+	first.asking, first.ownsAsking = asking, true
 	for len(first.extra) < len(conns)-1 {
 		socket, err := openSocket(netip.AddrPortFrom(addr, 0), setSendOptions)
 		if err != nil {
@@ -93,6 +98,7 @@ func shareSourcePorts(conns []Conn, addr netip.Addr) error {
 	}
 	for _, c := range conns {
 		c.(*udpConn).sendFrom(first.extra)
+		c.(*udpConn).asking = first.asking
 	}
 	return nil
 }
@@ -139,11 +145,13 @@ func explainListen(err error) error {
 // udpConn is a Conn.
 type udpConn struct {
 	socket
-	local    netip.AddrPort
-	modes    *udpModes
-	extra    []socket // for further source ports of the group, in its first member, which closes them
-	receiver interface{ receive() ([]Datagram, error) }
-	sender   sender
+	local      netip.AddrPort
+	modes      *udpModes
+	extra      []socket // for further source ports of the group, in its first member, which closes them
+	asking     socket   // for PathMTU, shared by the group
+	ownsAsking bool     // and closes asking
+	receiver   interface{ receive() ([]Datagram, error) }
+	sender     sender
 }
 
 // A socket is a UDP socket and its descriptor.
@@ -325,6 +333,9 @@ func (c *udpConn) SetWriteDeadline(t time.Time) error {
 
 func (c *udpConn) Close() error {
 	err := c.UDPConn.Close()
+	if c.ownsAsking {
+		err = errors.Join(err, c.asking.Close())
+	}
 	for _, s := range c.extra {
 		err = errors.Join(err, s.Close())
 	}

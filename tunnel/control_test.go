@@ -1,0 +1,84 @@
+package tunnel
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+)
+
+func randomControl(r *rand.Rand) controlDatagram {
+	bits := r.IntN(33)
+	addr := netip.AddrFrom4([4]byte(randomBytes(r, 4)))
+	return controlDatagram{
+		typ:     byte(1 + r.IntN(2)),
+		flags:   byte(r.IntN(2)),
+		subnet:  netip.PrefixFrom(addr, bits).Masked(),
+		id:      r.Uint64(),
+		time:    int64(r.Uint64()),
+		hold:    r.Int64(),
+		session: r.Uint64(),
+		tx:      r.Uint64(),
+		rx:      r.Uint64(),
+		size:    r.Uint32(),
+	}
+}
+
+func TestControlRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		want := randomControl(r)
+		b := randomBytes(r, controlLen+r.IntN(2000))
+		want.put(b)
+		if got, ok := parseControl(b); !ok || got != want {
+			t.Fatalf("%+v became %+v, %v", want, got, ok)
+		}
+		if !isControl(b) || !bytes.Equal(b[60:], make([]byte, len(b)-60)) {
+			t.Fatalf("not a control datagram with zeros behind it: %x", b)
+		}
+	}
+}
+
+func TestParseControlRefuses(t *testing.T) {
+	good := make([]byte, controlLen)
+	c := controlDatagram{typ: controlProbe, subnet: nearSubnet}
+	c.put(good)
+	for name, spoil := range map[string]func(b []byte) []byte{
+		"nothing":         func([]byte) []byte { return nil },
+		"cut":             func(b []byte) []byte { return b[:controlLen-1] },
+		"version 0":       func(b []byte) []byte { b[0] = 0; return b },
+		"version 2":       func(b []byte) []byte { b[0] = 2; return b },
+		"IPv4":            func(b []byte) []byte { b[0] = 0x41; return b },
+		"type 0":          func(b []byte) []byte { b[1] = 0; return b },
+		"type 3":          func(b []byte) []byte { b[1] = 3; return b },
+		"a subnet of /33": func(b []byte) []byte { b[3] = 33; return b },
+		"host bits":       func(b []byte) []byte { b[7] = 1; return b },
+		"negative hold":   func(b []byte) []byte { b[24] = 0x80; return b },
+	} {
+		if got, ok := parseControl(spoil(bytes.Clone(good))); ok {
+			t.Errorf("%s: got %+v, want none", name, got)
+		}
+	}
+}
+
+// Any datagram is parsed without harm, and what is understood is written back the same, but for what means nothing.
+func FuzzControl(f *testing.F) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 4 {
+		c := randomControl(r)
+		b := make([]byte, controlLen)
+		c.put(b)
+		f.Add(b)
+	}
+	f.Add([]byte{1})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, ok := parseControl(data)
+		if !ok {
+			return
+		}
+		b := make([]byte, controlLen)
+		if c.put(b); !bytes.Equal(b[:60], data[:60]) {
+			t.Errorf("%x became %x", data, b)
+		}
+	})
+}

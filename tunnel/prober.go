@@ -1,0 +1,369 @@
+package tunnel
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// A prober keeps the paths to the peers: it probes those that run twill, answers their probes, and finds the limits of the paths. It has a
+// goroutine of its own. The two directions of the tunnel hand over what concerns it through channels, without waiting: what does not
+// fit is dropped.
+type prober struct {
+	tunnel   *Tunnel
+	interval time.Duration // between probes to a peer in use; 0: no probes
+	mtu      int           // of the device
+	now      func() time.Time
+	received chan controlMessage
+	refused  chan *Peer // the socket refused a packet as too large
+
+	table   *Table
+	peers   []*Peer // of table
+	next    int     // in peers, the one to visit next
+	budget  int     // probes that may be sent in this tick
+	idle    []*Peer // visited in this tick, and due
+	rounds  []*Peer // those whose path MTU is being found
+	replies rateLimit
+	buffer  []byte
+}
+
+// A controlMessage is a control datagram that was received from a peer.
+type controlMessage struct {
+	peer *Peer
+	controlDatagram
+	length int
+	at     time.Time
+}
+
+const (
+	// DefaultProbeInterval is a good Config.ProbeInterval.
+	DefaultProbeInterval = 2 * time.Second
+	// idleProbes is the interval between probes to a peer with which no packets are exchanged.
+	idleProbes = 30 * time.Second
+	// retryProbes is the interval between probes to a peer that has not answered, until it counts as unreachable.
+	retryProbes = time.Second
+
+	// visitInterval is how often the prober looks at each peer, and ticks in how many parts of all peers.
+	visitInterval = time.Second
+	ticks         = 10
+	// probesPerTick bounds what all peers together cost: with more of them each is probed less often, idle ones first.
+	probesPerTick = 50
+
+	// refusedInterval is how long packets that are too large for a path are no reason to look at it once more.
+	refusedInterval = 100 * time.Millisecond
+
+	// Replies to one peer: a search for the path MTU takes some dozens of probes.
+	replyInterval = 10 * time.Millisecond
+	replyBurst    = 200
+	// Replies to all peers.
+	allReplyInterval = 200 * time.Microsecond
+	allReplyBurst    = 2000
+)
+
+func newProber(t *Tunnel, config Config) *prober {
+	mtu := config.MTU
+	if mtu == 0 {
+		mtu = maxPacket - encapsulation
+	}
+	return &prober{
+		tunnel:   t,
+		interval: config.ProbeInterval,
+		mtu:      mtu,
+		now:      time.Now,
+		received: make(chan controlMessage, 256),
+		refused:  make(chan *Peer, 64),
+		replies:  rateLimit{interval: allReplyInterval, burst: allReplyBurst},
+		buffer:   make([]byte, maxPacket),
+	}
+}
+
+// run probes and answers until ctx is done.
+func (p *prober) run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-p.received:
+			p.receive(&m)
+		case peer := <-p.refused:
+			p.lookAgain(peer)
+		case <-timer.C:
+			p.tick()
+		}
+		timer.Reset(p.pause())
+	}
+}
+
+// pause returns the time to the next tick: a host with few peers and no search is not woken ten times a second.
+func (p *prober) pause() time.Duration {
+	switch {
+	case len(p.rounds) > 0:
+		return minProbeTimeout
+	case len(p.peers) < ticks:
+		return visitInterval
+	}
+	return visitInterval / ticks
+}
+
+// tick visits a tenth of the peers, or all if they are few, and goes on with the searches.
+func (p *prober) tick() {
+	now := p.now()
+	p.readTable()
+	p.budget = probesPerTick
+	p.idle = p.idle[:0]
+	n := len(p.peers)
+	if n >= ticks {
+		n = (n + ticks - 1) / ticks
+	}
+	for range n {
+		p.next %= len(p.peers)
+		p.visit(p.peers[p.next], now)
+		p.next++
+	}
+	for _, peer := range p.idle {
+		if p.spend() {
+			p.probe(peer, now)
+		}
+	}
+	p.goOn(now)
+}
+
+// lookAgain looks at the path to a peer to which a packet was too large.
+func (p *prober) lookAgain(peer *Peer) {
+	now, path := p.now(), p.pathOf(peer)
+	if now.Sub(path.refused) < refusedInterval {
+		return
+	}
+	path.refused = now
+	p.look(peer, now, true)
+}
+
+// readTable takes the peers of the table that is in force.
+func (p *prober) readTable() {
+	table := p.tunnel.table.Load()
+	if table == p.table {
+		return
+	}
+	p.table = table
+	p.peers = p.peers[:0]
+	for peer := range table.peers() {
+		p.peers = append(p.peers, peer)
+	}
+}
+
+// pathOf returns the peer's path, and makes it when the prober first has to do with the peer.
+func (p *prober) pathOf(peer *Peer) *path {
+	if path := peer.path.Load(); path != nil {
+		return path
+	}
+	path := &path{
+		session: rand.Uint64(),
+		mtu:     pathMTU{top: p.mtu},
+		replies: rateLimit{interval: replyInterval, burst: replyBurst},
+	}
+	peer.path.Store(path)
+	return path
+}
+
+// visit does what is due for a peer. Those in use are probed at once, the others from what is left of the budget.
+func (p *prober) visit(peer *Peer, now time.Time) {
+	path := p.pathOf(peer)
+	if packets := peer.tx.packets.Load() + peer.rx.packets.Load(); packets != path.packets {
+		path.packets, path.used = packets, now
+	}
+	inUse := path.inUse(now)
+	if now.Add(visitInterval/2).Before(path.due) && !(inUse && path.idleDue) {
+		return
+	}
+	switch {
+	case inUse:
+		p.keep(peer, now)
+	case p.probes(peer):
+		p.idle = append(p.idle, peer)
+	}
+}
+
+// probes says whether a peer is sent probes.
+func (p *prober) probes(peer *Peer) bool { return peer.twill && p.interval > 0 }
+
+// keep probes a peer in use, and looks after the limit of its path.
+func (p *prober) keep(peer *Peer, now time.Time) {
+	if !p.spend() {
+		return
+	}
+	p.look(peer, now, false)
+	path := p.pathOf(peer)
+	if !p.probes(peer) {
+		path.setDue(now, DefaultProbeInterval, true)
+		return
+	}
+	p.probe(peer, now)
+	path.mu.Lock()
+	switch {
+	case path.mtu.round != nil:
+	case path.mtu.mayRaise(now):
+		path.mtu.search(rand.Uint64(), 0)
+	case path.answered > 0:
+		path.mtu.check(rand.Uint64())
+	}
+	path.mu.Unlock()
+	p.advance(peer, now)
+}
+
+// spend takes a probe from the budget, if there is one.
+func (p *prober) spend() bool {
+	p.budget--
+	return p.budget >= 0
+}
+
+// probe sends a probe and says when the next is due.
+func (p *prober) probe(peer *Peer, now time.Time) {
+	path := p.pathOf(peer)
+	path.mu.Lock()
+	missed := path.unanswered(now)
+	probe := path.probed(rand.Uint64(), peer.tx.packets.Load(), now)
+	path.mu.Unlock()
+	wait := p.interval
+	switch {
+	case missed > 0 && missed < unreachableAfter:
+		wait = min(wait, retryProbes)
+	case !path.inUse(now):
+		wait = idleProbes
+	}
+	path.setDue(now, wait, path.inUse(now))
+	p.send(peer, &controlDatagram{typ: controlProbe, id: probe.id}, controlLen)
+}
+
+// look asks the kernel what the path takes. What it learned from ICMP, or from a route, is believed of a peer that cannot be asked itself;
+// of others it is a reason to ask. forced says that a packet was refused, which is a reason also if nothing is new.
+func (p *prober) look(peer *Peer, now time.Time, forced bool) {
+	mtu, err := p.tunnel.conn().PathMTU(peer.endpoint)
+	if err != nil {
+		return // no route: sending says so, too
+	}
+	path := p.pathOf(peer)
+	path.mu.Lock()
+	former := path.kernelLimit
+	path.kernelLimit = max(mtu-encapsulation, minPathLimit)
+	wanted := path.kernelLimit < path.mtu.current() || path.kernelLimit > former && former != 0 && path.mtu.current() < path.mtu.top
+	search := wanted && (forced || path.kernelLimit != former) && path.answered > 0 && p.probes(peer)
+	if search && (path.mtu.round == nil || !path.mtu.round.search) {
+		path.mtu.search(rand.Uint64(), path.kernelLimit)
+	}
+	path.mu.Unlock()
+	p.advance(peer, now)
+}
+
+// advance sends what the finding of a peer's limit has to send now, and puts the limit in force.
+func (p *prober) advance(peer *Peer, now time.Time) {
+	path := p.pathOf(peer)
+	var id uint64
+	path.mu.Lock()
+	sizes := path.mtu.step(now, path.rtt.timeout(), rand.Uint64)
+	searching := path.mtu.round != nil
+	if searching {
+		id = path.mtu.round.id
+	}
+	limit := path.limit(p.probes(peer))
+	path.mu.Unlock()
+
+	p.setLimit(peer, limit)
+	for _, size := range sizes {
+		// What cannot be sent is not answered.
+		p.send(peer, &controlDatagram{typ: controlProbe, flags: controlUncounted, id: id}, max(size, controlLen))
+	}
+	switch i := slices.Index(p.rounds, peer); {
+	case searching && i < 0:
+		p.rounds = append(p.rounds, peer)
+	case !searching && i >= 0:
+		p.rounds = slices.Delete(p.rounds, i, i+1)
+	}
+}
+
+// setLimit puts the limit of a path in force.
+func (p *prober) setLimit(peer *Peer, limit int) {
+	if limit >= p.mtu {
+		limit = maxPacket
+	}
+	former := int(peer.limit.Swap(int32(limit)))
+	switch {
+	case former == limit:
+	case limit == maxPacket:
+		p.tunnel.log.Info("path to peer takes the device's MTU again", "peer", peer.subnet, "endpoint", peer.endpoint, "mtu", p.mtu)
+	default:
+		p.tunnel.log.Warn("path to peer takes less than the device's MTU", "peer", peer.subnet, "endpoint", peer.endpoint, "mtu", limit, "device-mtu", p.mtu)
+	}
+}
+
+// goOn takes the next step in all rounds that are in progress.
+func (p *prober) goOn(now time.Time) {
+	for _, peer := range slices.Clone(p.rounds) {
+		p.advance(peer, now)
+	}
+}
+
+// receive takes a control datagram.
+func (p *prober) receive(m *controlMessage) {
+	path := p.pathOf(m.peer)
+	path.mu.Lock()
+	if m.counted() {
+		path.rx++
+	}
+	path.mu.Unlock()
+	if m.typ == controlProbe {
+		p.answer(m)
+		return
+	}
+	path.mu.Lock()
+	if m.counted() {
+		path.replied(&m.controlDatagram, m.peer.rx.packets.Load(), m.at)
+	} else {
+		path.mtu.answered(m.id, int(m.size))
+	}
+	path.mu.Unlock()
+	if !m.counted() {
+		p.advance(m.peer, m.at)
+	}
+}
+
+// answer sends the reply to a probe.
+func (p *prober) answer(m *controlMessage) {
+	path := p.pathOf(m.peer)
+	if !path.replies.allow(m.at) || !p.replies.allow(m.at) {
+		m.peer.drop(DropControlLimit, 1)
+		p.tunnel.lanes[0].inbound.totals.drops[DropControlLimit].Add(1)
+		return
+	}
+	if m.counted() {
+		path.mu.Lock()
+		path.heard(&m.controlDatagram, m.peer.tx.packets.Load()+path.tx, m.peer.rx.packets.Load(), m.at)
+		path.tx++
+		path.mu.Unlock()
+	}
+	p.send(m.peer, &controlDatagram{
+		typ:   controlReply,
+		flags: m.flags & controlUncounted,
+		id:    m.id,
+		hold:  int64(p.now().Sub(m.at)),
+		size:  uint32(m.length),
+	}, controlLen)
+}
+
+// send completes a control datagram and sends it, with padding up to length. One that cannot be sent is lost, as any may be.
+func (p *prober) send(peer *Peer, c *controlDatagram, length int) {
+	own := p.tunnel.table.Load().own
+	if !own.IsValid() {
+		return // fenced
+	}
+	path := p.pathOf(peer)
+	path.mu.Lock()
+	c.session = path.session
+	c.tx, c.rx = peer.tx.packets.Load()+path.tx, peer.rx.packets.Load()+path.rx
+	path.mu.Unlock()
+	c.subnet, c.time = own, p.now().UnixNano()
+	c.put(p.buffer[:length])
+	_ = p.tunnel.conn().SendControl(p.buffer[:length], peer.endpoint)
+}
