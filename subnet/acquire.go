@@ -125,6 +125,7 @@ func (m *Manager) begin(l Lease, s Snapshot) {
 	m.etcd = EtcdState{Reachable: true, Since: now}
 	m.table.load(s, now)
 	m.cluster = s.ClusterID
+	m.first = nil // 2 MB with 10,000 leases
 	m.noteConfig(s.Config)
 	m.due.check = now.Add(jitter(m.opt.CheckEvery))
 }

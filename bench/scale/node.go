@@ -11,8 +11,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"twill/internal/daemon"
 	"twill/subnet"
-	"twill/tunnel"
 )
 
 // host is one host's lease table.
@@ -71,13 +71,14 @@ func runNode(ctx context.Context, p *parent) error {
 		return err
 	}
 	began := time.Now()
-	table := &packetTable{}
-	h, err := join(ctx, request.Endpoint, request.Host, table.publish)
+	var table *daemon.Table // of the tunnel, made as the daemon does
+	publish := func(v subnet.View) { table = table.Next(v) }
+	h, err := join(ctx, request.Endpoint, request.Host, publish)
 	if err != nil {
 		return err
 	}
-	table.publish(h.manager.View())
-	if err := p.answer(joined{Took: time.Since(began), Peers: table.peers}); err != nil {
+	publish(h.manager.View())
+	if err := p.answer(joined{Took: time.Since(began), Peers: len(table.Peers)}); err != nil {
 		return err
 	}
 	if err := p.read(&struct{}{}); err != nil {
@@ -90,23 +91,9 @@ func runNode(ctx context.Context, p *parent) error {
 	if err := p.answer(settled{HeapBytes: memory.HeapAlloc}); err != nil {
 		return err
 	}
-	return p.read(&struct{}{}) // until its end
-}
-
-// packetTable makes of each view the table that packets are looked up in, as the daemon
-// does.
-type packetTable struct {
-	view  subnet.View // the daemon keeps it for `twill peers`
-	table *tunnel.Table
-	peers int
-}
-
-func (t *packetTable) publish(v subnet.View) {
-	peers := make([]*tunnel.Peer, len(v.Peers))
-	for i, p := range v.Peers {
-		peers[i] = tunnel.NewPeer(p.Subnet, p.Endpoint)
-	}
-	t.view, t.table, t.peers = v, tunnel.NewTable(v.Own.Subnet, peers), len(peers)
+	err = p.read(&struct{}{}) // until its end
+	runtime.KeepAlive(&table)
+	return err
 }
 
 // runRange reads all leases once, as they are, and answers how long that took:

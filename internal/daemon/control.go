@@ -13,15 +13,7 @@ import (
 	"time"
 
 	"twill/internal/api"
-	"twill/subnet"
-	"twill/tunnel"
 )
-
-// state is what the control socket tells: one view with the peers made of it.
-type state struct {
-	view  subnet.View
-	peers []*tunnel.Peer // of view.Peers, in their order
-}
 
 // control is an HTTP server on a listener that is already open.
 type control struct {
@@ -87,7 +79,7 @@ func (c *control) close() { c.listener.Close() }
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+api.PeersPath, func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, d.state.Load().report(time.Now()))
+		writeJSON(w, reportPeers(d.table.Load(), time.Now()))
 	})
 	mux.HandleFunc("GET "+api.StatusPath, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, d.status()) })
 	return mux
@@ -101,10 +93,10 @@ func writeJSON(w http.ResponseWriter, v any) {
 // silentAfter is how long a peer may send nothing and still count as up.
 const silentAfter = 2 * time.Minute
 
-func (s *state) report(now time.Time) api.Peers {
-	out := api.Peers{Peers: make([]api.Peer, 0, len(s.view.Peers))}
-	for i, p := range s.view.Peers {
-		stats := s.peers[i].Stats()
+func reportPeers(t *Table, now time.Time) api.Peers {
+	out := api.Peers{Peers: make([]api.Peer, 0, len(t.View.Peers))}
+	for i, p := range t.View.Peers {
+		stats := t.Peers[i].Stats()
 		a := api.Peer{
 			Subnet: p.Subnet, Endpoint: p.Endpoint, Node: p.Node, NodeID: p.NodeID,
 			State: api.StateSilent, LastSeen: stats.LastSeen,

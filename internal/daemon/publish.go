@@ -7,52 +7,16 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 
 	"twill/subnet"
-	"twill/tunnel"
 )
-
-// nextPeers returns the tunnel's peers for a new view, one for each of its peers.
-// One that stays where it is remains the same, and so goes on counting.
-func (s *state) nextPeers(view []*subnet.Peer) []*tunnel.Peer {
-	peers := make([]*tunnel.Peer, 0, len(view))
-	i := 0 // in s; both are in order of subnet
-	for _, p := range view {
-		for i < len(s.peers) && s.view.Peers[i].Subnet.Addr().Less(p.Subnet.Addr()) {
-			i++
-		}
-		if i < len(s.peers) && sameTarget(s.view.Peers[i], p) {
-			peers = append(peers, s.peers[i])
-		} else {
-			peers = append(peers, newPeer(p))
-		}
-	}
-	return peers
-}
-
-// sameTarget reports whether packets go to both in the same way.
-func sameTarget(a, b *subnet.Peer) bool {
-	return a == b || a.Subnet == b.Subnet && a.Endpoint == b.Endpoint && runsTwill(a) == runsTwill(b)
-}
-
-func runsTwill(p *subnet.Peer) bool { return p.Proto > 0 }
-
-func newPeer(p *subnet.Peer) *tunnel.Peer {
-	if runsTwill(p) {
-		return tunnel.NewTwillPeer(p.Subnet, p.Endpoint)
-	}
-	return tunnel.NewPeer(p.Subnet, p.Endpoint)
-}
 
 // publish puts a new view in force; the packet path sees it at its next burst.
 func (d *daemon) publish(v subnet.View) {
-	former := d.state.Load()
-	if former == nil {
-		former = &state{}
-	}
-	peers := former.nextPeers(v.Peers)
-	d.tunnel.SetTable(tunnel.NewTable(v.Own.Subnet, peers))
-	first := d.state.Swap(&state{view: v, peers: peers}) == nil
-	if !first {
-		d.logChanges(former.view, v)
+	former := d.table.Load()
+	table := former.Next(v)
+	d.tunnel.SetTable(table.Tunnel)
+	d.table.Store(table)
+	if former != nil {
+		d.logChanges(former.View, v)
 		if status := d.statusLine(v); status != d.said {
 			d.said = status
 			d.notify(status)
@@ -88,7 +52,7 @@ func (d *daemon) logChanges(old, new subnet.View) {
 }
 
 func (d *daemon) notifyReady() {
-	v := d.state.Load().view
+	v := d.table.Load().View
 	for _, s := range v.Skipped {
 		d.Log.Warn("lease is not used", "lease", s.Lease.Name, "problem", s.Problem)
 	}

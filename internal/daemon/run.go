@@ -47,7 +47,7 @@ type daemon struct {
 	control  *control
 	healthz  *control
 
-	state atomic.Pointer[state] // for the control socket
+	table atomic.Pointer[Table] // in force; for the control socket
 	said  string                // the last STATUS=
 }
 

@@ -6,9 +6,9 @@ import (
 )
 
 func (d *daemon) status() api.Status {
-	s := d.state.Load()
+	v := d.table.Load().View
 	stats := d.tunnel.Stats()
-	own := s.view.Own
+	own := v.Own
 	return api.Status{
 		Version:  d.Version,
 		Node:     own.Node,
@@ -20,14 +20,14 @@ func (d *daemon) status() api.Status {
 		Device:   d.TunName,
 		MTU:      d.MTU,
 		Queues:   d.Queues,
-		Peers:    len(s.view.Peers),
-		Skipped:  len(s.view.Skipped),
+		Peers:    len(v.Peers),
+		Skipped:  len(v.Skipped),
 		Etcd: api.Etcd{
-			Reachable: s.view.Etcd.Reachable,
-			Since:     s.view.Etcd.Since,
-			Error:     s.view.Etcd.Err,
-			Revision:  s.view.Revision,
-			Cached:    s.view.Cached,
+			Reachable: v.Etcd.Reachable,
+			Since:     v.Etcd.Since,
+			Error:     v.Etcd.Err,
+			Revision:  v.Revision,
+			Cached:    v.Cached,
 		},
 		Offloads: offloads(d.tunnel.Modes()),
 		Tx:       counters(stats.Tx),
