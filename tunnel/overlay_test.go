@@ -30,6 +30,7 @@ type overlayHost struct {
 	subnet   netip.Prefix
 	endpoint netip.AddrPort
 	offloads Offloads
+	probes   time.Duration // interval; 0: none
 	tunnel   *Tunnel
 	stop     context.CancelFunc
 	ended    chan error
@@ -101,7 +102,13 @@ func (h *overlayHost) run(t *testing.T, queues int) {
 	h.sysctl(t, "net/ipv4/conf/twill0/accept_local", "1")
 
 	var err error
-	if h.tunnel, err = New(Config{Device: device, Conns: conns, Address: h.subnet.Addr()}); err != nil {
+	if h.tunnel, err = New(Config{
+		Device:        device,
+		Conns:         conns,
+		Address:       h.subnet.Addr(),
+		MTU:           overlayMTU,
+		ProbeInterval: h.probes,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -277,7 +284,7 @@ func checkICMP(t *testing.T, a, b *overlayHost) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.from.do(t, func() error {
-				got, err := provoke(tt.to, tt.ttl)
+				got, err := provoke(tt.to, tt.ttl, 1)
 				if err == nil && got != tt.want {
 					err = fmt.Errorf("got %+v, want %+v", got, tt.want)
 				}
@@ -293,8 +300,8 @@ type icmpError struct {
 	from      netip.Addr
 }
 
-// provoke sends a datagram and returns the ICMP error that comes back.
-func provoke(to netip.Addr, ttl int) (icmpError, error) {
+// provoke sends a datagram of size bytes with DF and returns the ICMP error that comes back.
+func provoke(to netip.Addr, ttl, size int) (icmpError, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return icmpError{}, err
@@ -303,7 +310,8 @@ func provoke(to netip.Addr, ttl int) (icmpError, error) {
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1),
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL, ttl),
-		unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrInet4{Addr: to.As4(), Port: 33434}),
+		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE),
+		unix.Sendto(fd, make([]byte, size), 0, &unix.SockaddrInet4{Addr: to.As4(), Port: 33434}),
 	)
 	if err != nil {
 		return icmpError{}, err

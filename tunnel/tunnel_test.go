@@ -268,10 +268,10 @@ func TestRunMovesPacketsOfAllQueues(t *testing.T) {
 // waitFor waits until the condition is true.
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("still waiting for %s after 10 s", what)
+			t.Fatalf("still waiting for %s after 30 s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}
