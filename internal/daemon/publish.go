@@ -15,12 +15,15 @@ func (d *daemon) publish(v subnet.View) {
 	table := former.Next(v)
 	d.tunnel.SetTable(table.Tunnel)
 	d.table.Store(table)
-	if former != nil {
-		d.logChanges(former.View, v)
-		if status := d.statusLine(v); status != d.said {
-			d.said = status
-			d.notify(status)
-		}
+	status := d.statusLine(v)
+	if former == nil {
+		d.said = status // READY=1 says it too
+		return
+	}
+	d.logChanges(former.View, v)
+	if status != d.said {
+		d.said = status
+		d.notify(status)
 	}
 }
 
@@ -60,8 +63,7 @@ func (d *daemon) notifyReady() {
 		d.Log.Info("offload", "name", m.Offload, "on", m.On, "why", m.Why)
 	}
 	d.Log.Info("ready", "subnet", d.own.Subnet, "device", d.TunName, "mtu", d.MTU, "queues", d.Queues, "peers", len(v.Peers), "subnet-file", d.subnetFile())
-	d.said = d.statusLine(v)
-	d.notify(systemd.SdNotifyReady + "\n" + d.said)
+	d.notify(systemd.SdNotifyReady + "\n" + d.statusLine(v))
 }
 
 func (d *daemon) statusLine(v subnet.View) string {

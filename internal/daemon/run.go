@@ -48,7 +48,7 @@ type daemon struct {
 	healthz  *control
 
 	table atomic.Pointer[Table] // in force; for the control socket
-	said  string                // the last STATUS=
+	said  string                // the last STATUS=; publish's own
 }
 
 // Run is the daemon: it blocks until ctx ends (nil), the start fails, or a loop
