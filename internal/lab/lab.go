@@ -77,6 +77,7 @@ type Lab struct {
 	Hosts []*Host
 
 	opts     Options
+	nested   []*Host // pods as hosts; their namespaces are the pods'
 	number   int
 	underlay netip.Prefix
 	dir      string
@@ -162,7 +163,7 @@ func (l *Lab) Addr() netip.Addr { return nth(l.underlay, switchHost) }
 // most a few seconds. It may be called twice.
 func (l *Lab) Close() error {
 	var wg sync.WaitGroup
-	for _, h := range l.Hosts {
+	for _, h := range append(l.nested, l.Hosts...) {
 		wg.Go(h.stopAll)
 	}
 	wg.Wait()
@@ -170,7 +171,7 @@ func (l *Lab) Close() error {
 	for _, h := range l.Hosts {
 		h.close()
 	}
-	l.Hosts = nil
+	l.Hosts, l.nested = nil, nil
 
 	var err error
 	if l.link != nil {

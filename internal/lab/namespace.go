@@ -1,11 +1,14 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -49,6 +52,13 @@ func newNamespace(name string) (*Namespace, error) {
 // Addr is the address others use to reach the namespace.
 func (n *Namespace) Addr() netip.Addr { return n.addr }
 
+// At is the same namespace as others reach it at another of its addresses.
+func (n *Namespace) At(a netip.Addr) *Namespace {
+	at := *n
+	at.addr = a
+	return &at
+}
+
 // Link is a netlink handle for the namespace, usable from any goroutine.
 func (n *Namespace) Link() *netlink.Handle { return n.link }
 
@@ -65,6 +75,21 @@ func (n *Namespace) Do(fn func() error) error {
 		}
 		return fn()
 	})
+}
+
+// Exec runs any other program in the namespace to its end. The error has what it
+// printed.
+func (n *Namespace) Exec(ctx context.Context, line ...string) error {
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	var out []byte
+	err := n.Do(func() (err error) {
+		out, err = cmd.CombinedOutput()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s in %s: %w: %s", strings.Join(line, " "), n.Name, err, out)
+	}
+	return nil
 }
 
 // onOwnThread calls fn on a thread that nothing else uses, before or after: the

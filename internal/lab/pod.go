@@ -3,7 +3,9 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink"
 
@@ -29,7 +31,10 @@ func (h *Host) Attach() (pod *Namespace, err error) {
 // AddBridge makes the host's pod bridge. gateway is its address with the length
 // of the host's subnet; pods get the MTU too.
 func (h *Host) AddBridge(gateway netip.Prefix, mtu int) error {
-	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge, MTU: mtu}}
+	// A bridge without an address of its own takes its ports' lowest, and another
+	// when a port goes: its pods would lose their gateway for a while.
+	hardware := append(net.HardwareAddr{0x02, 0x42}, gateway.Addr().AsSlice()...) // as Docker does
+	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge, MTU: mtu, HardwareAddr: hardware}}
 	if err := h.link.LinkAdd(br); err != nil {
 		return fmt.Errorf("add %s to %s: %w", bridge, h.Name, err)
 	}
@@ -80,6 +85,17 @@ func (h *Host) AddPod() (*Namespace, error) {
 	}
 	h.Pods = append(h.Pods, pod)
 	return pod, nil
+}
+
+// AsHost makes a host of a pod: a daemon on it has the pods' network for its
+// underlay. The lab ends its processes.
+func (h *Host) AsHost(pod *Namespace) (*Host, error) {
+	nested := &Host{Namespace: pod, lab: h.lab, number: h.number}
+	if err := os.MkdirAll(nested.Dir(), 0o755); err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	h.lab.nested = append(h.lab.nested, nested)
+	return nested, pod.Sysctl("net/ipv4/ip_forward", "1")
 }
 
 // connect makes the cable between a pod and the host's bridge.
