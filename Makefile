@@ -27,8 +27,8 @@ test: packages-for-tests ## run all tests, with the race detector
 test-faults: packages-for-tests ## every fault that can happen to etcd, each for FAULT_HOLD (3s); prints a table
 	cd internal/faults && $(GO) test -count=1 -timeout 30m -all -hold $(FAULT_HOLD)
 
-test-attack: packages-for-tests ## forged packets against a real daemon, about a minute; ATTACK_SEED, ATTACK_PACKETS
-	$(GO) test -race -tags attack -run '^TestForged' -timeout 10m -v .
+test-attack: packages-for-tests ## forged packets, and a world that changes around real daemons, two minutes; ATTACK_SEED, ATTACK_PACKETS
+	$(GO) test -race -tags attack -run '^Test(Forged|World)' -timeout 10m -v .
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
