@@ -30,22 +30,21 @@ func TestMain(m *testing.M) {
 	lab.Main(m)
 }
 
-// twillPath is where the program under test is built: below the lab's private
-// /run, so that it goes with the lab.
-const twillPath = "/run/twill-under-test"
+// builtTwill is the program under test as users have it.
+var builtTwill = sync.OnceValues(func() (path string, err error) { return build("/run/twill-under-test") })
 
-// buildTwill builds the program under test once, with the race detector if the
-// tests have it.
-var buildTwill = sync.OnceValue(func() error {
-	args := []string{"build", "-o", twillPath}
+// build builds twill at path, with the race detector if the tests have it. What
+// is below the lab's private /run goes with the lab.
+func build(path string, flags ...string) (string, error) {
+	args := append([]string{"build", "-o", path}, flags...)
 	if raceEnabled() {
 		args = append(args, "-race")
 	}
 	if out, err := exec.Command("go", append(args, "twill")...).CombinedOutput(); err != nil {
-		return fmt.Errorf("build twill: %w\n%s", err, out)
+		return "", fmt.Errorf("build twill: %w\n%s", err, out)
 	}
-	return nil
-})
+	return path, nil
+}
 
 func raceEnabled() bool {
 	info, ok := debug.ReadBuildInfo()

@@ -48,7 +48,8 @@ type worldOptions struct {
 	daemons int
 	crowd   int // nodes in this process
 	store   storeOptions
-	args    []string // of every daemon
+	args    []string                        // of every daemon
+	program func() (path string, err error) // the daemon; nil: builtTwill
 	// prepare is called once etcd serves, before the daemons start.
 	prepare func(*world)
 }
@@ -72,10 +73,12 @@ func newWorld(t *testing.T, o worldOptions) *world {
 func emptyWorld(t *testing.T, o worldOptions) *world {
 	t.Helper()
 	w := &world{t: t, ctx: t.Context(), options: o}
-	if o.daemons > 0 {
-		w.must(buildTwill())
+	if o.program == nil {
+		o.program = builtTwill
 	}
-	l, err := lab.New(lab.Options{Hosts: o.daemons + o.members, Command: []string{twillPath}, Output: t.Output()})
+	program, err := o.program()
+	w.must(err)
+	l, err := lab.New(lab.Options{Hosts: o.daemons + o.members, Command: []string{program}, Output: t.Output()})
 	w.must(err)
 	w.Lab = l
 	t.Cleanup(func() {
