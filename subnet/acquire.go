@@ -85,7 +85,13 @@ func (m *Manager) rewrite(ctx context.Context, l Lease) (Lease, bool, error) {
 	if l.Value == want {
 		return l, true, nil
 	}
-	return m.registry.update(ctx, l, want)
+	l, won, err := m.registry.update(ctx, l, want)
+	if err != nil {
+		m.wrote = append(m.wrote, want)
+	} else if won {
+		m.wrote = nil
+	}
+	return l, won, err
 }
 
 // wanted is our value for l. A reservation made by address keeps that form, so
@@ -136,6 +142,7 @@ func (m *Manager) begin(l Lease, s Snapshot) {
 func (m *Manager) Restore(c Cached, cause error) (Config, Lease) {
 	at := time.Now()
 	m.config, m.rawConf, m.own, m.cluster = c.Config, c.Config.JSON(), c.Own, c.ClusterID
+	m.portOfConfig = m.portOfConfig || m.opt.Identity.Port == 0
 	m.opt.Identity.Port = c.Own.Port
 	if c.Own.Port == 0 { // a reservation that we could not yet write to
 		m.opt.Identity.Port = c.Config.Port

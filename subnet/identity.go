@@ -20,17 +20,21 @@ type Identity struct {
 	NodeID   string     // stable across restarts and address changes
 	Node     string     // host name, for people
 	PublicIP netip.Addr // where peers send to
-	Port     uint16     // UDP
+	Port     uint16     // UDP, as peers see it
+	// SharedIP: other hosts have the same PublicIP, behind one NAT, and Port
+	// tells us apart.
+	SharedIP bool
 }
 
 // Owns reports whether a lease with value v is this host's: it carries our
 // NodeID, or it is one without any (Flannel's, or a reservation by address)
-// for our PublicIP. A port tells hosts behind one PublicIP apart.
+// for our PublicIP. A port tells hosts behind one PublicIP apart; there a lease
+// without a port is nobody's.
 func (id Identity) Owns(v Value) bool {
 	if v.NodeID != "" {
 		return v.NodeID == id.NodeID
 	}
-	return v.PublicIP == id.PublicIP && (v.Port == 0 || v.Port == id.Port)
+	return v.PublicIP == id.PublicIP && (v.Port == id.Port || v.Port == 0 && !id.SharedIP)
 }
 
 func (id Identity) value() Value {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -129,8 +130,12 @@ func (m *Manager) judge(ctx context.Context, l Lease, found bool) error {
 
 // doubled reports whether l, by its identity ours, was written by another twill
 // (which always names its port; a person may not). To put our value back would
-// only begin a quarrel.
+// only begin a quarrel. A write of our own whose answer was lost, before this host
+// moved on, is not another's.
 func (m *Manager) doubled(l Lease) bool {
+	if slices.Contains(m.wrote, l.Value) {
+		return false
+	}
 	us := m.opt.Identity
 	elsewhere := l.PublicIP != us.PublicIP || l.Port != us.Port
 	renamed := l.Node != "" && l.Node != us.Node
@@ -178,8 +183,10 @@ func (m *Manager) restore(ctx context.Context, l Lease) error {
 // is faster, the next look at it is what counts.
 func (m *Manager) retake(ctx context.Context) error {
 	asked := now()
-	l, won, err := m.registry.create(ctx, m.own.Key, m.opt.Identity.value(), m.opt.TTL)
+	value := m.opt.Identity.value()
+	l, won, err := m.registry.create(ctx, m.own.Key, value, m.opt.TTL)
 	if err != nil {
+		m.wrote = append(m.wrote, value)
 		return fmt.Errorf("take vanished lease %s again: %w", m.own.Name, err)
 	}
 	if !won {

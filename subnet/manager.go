@@ -1,7 +1,6 @@
 package subnet
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,15 +40,21 @@ type Manager struct {
 	log      *slog.Logger
 
 	config  Config
-	rawConf []byte    // as etcd holds it
-	first   *Snapshot // read by Configure, used by Acquire
-	own     Lease
-	granted []clientv3.LeaseID // etcd leases of this process: Abandon gives them back
-	table   *table
-	etcd    EtcdState
-	cluster uint64 // etcd's cluster id
-	due     due
-	pace    pace
+	rawConf []byte // as etcd holds it
+	// configProblem says in what this host is not as rawConf wants it.
+	configProblem string
+	portOfConfig  bool      // our port is the network config's, not asked for
+	first         *Snapshot // read by Configure, used by Acquire
+	own           Lease
+	granted       []clientv3.LeaseID // etcd leases of this process: Abandon gives them back
+	table         *table
+	etcd          EtcdState
+	cluster       uint64 // etcd's cluster id
+	due           due
+	pace          pace
+	moves         chan netip.Addr // to which this host has moved, from MoveTo
+	// wrote are values whose write got no answer.
+	wrote []Value
 
 	confirmed instant       // etcd keeps our lease for ttl from here on
 	ttl       time.Duration // 0 of a reservation
@@ -74,7 +79,7 @@ func NewManager(r *Registry, o Options) *Manager {
 	if o.CheckEvery == 0 {
 		o.CheckEvery = defaultCheckEvery
 	}
-	return &Manager{registry: r, opt: o, log: o.Log, table: newTable(o.Grace)}
+	return &Manager{registry: r, opt: o, log: o.Log, table: newTable(o.Grace), moves: make(chan netip.Addr, 1)}
 }
 
 // Configure reads and validates the network config. If there is none and
@@ -94,7 +99,7 @@ func (m *Manager) Configure(ctx context.Context, initial *Config) (Config, error
 		return Config{}, err
 	}
 	m.config, m.rawConf, m.first = c, s.Config, &s
-	if m.opt.Identity.Port == 0 {
+	if m.portOfConfig = m.portOfConfig || m.opt.Identity.Port == 0; m.portOfConfig {
 		m.opt.Identity.Port = c.Port
 	}
 	return c, nil
@@ -114,7 +119,7 @@ func (m *Manager) writeConfig(ctx context.Context, c Config) (Snapshot, error) {
 // View is the network as it is now.
 func (m *Manager) View() View {
 	v := m.table.view(m.config, m.own, m.etcd)
-	v.Cached = m.cached
+	v.Cached, v.ConfigProblem = m.cached, m.configProblem
 	return v
 }
 
@@ -154,7 +159,7 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) idle(ctx context.Context, d time.Duration) error {
 	m.due.full = time.Now().Add(d)
 	for {
-		if err := sleep(ctx, time.Until(m.nextDue())); err != nil {
+		if err := m.pause(ctx, time.Until(m.nextDue())); err != nil {
 			return err
 		}
 		now := time.Now()
@@ -179,7 +184,7 @@ func (m *Manager) resync(ctx context.Context) error {
 		if ctx.Err() == nil && !errors.Is(err, errResync) {
 			m.unreachable(err)
 		}
-		if err := sleep(ctx, wait.pause()); err != nil {
+		if err := m.pause(ctx, wait.pause()); err != nil {
 			return err
 		}
 		if err := m.act(ctx, time.Now()); errors.Is(err, ErrFenced) {
@@ -243,6 +248,9 @@ func (m *Manager) follow(ctx context.Context) error {
 			if err := m.apply(ctx, resp); err != nil {
 				return err
 			}
+		case ip := <-m.moves:
+			wake.Stop()
+			m.move(ip)
 		case <-lost:
 			wake.Stop()
 			if err := m.check(ctx); err != nil {
@@ -396,23 +404,6 @@ func (m *Manager) noteCluster(id uint64) {
 	if id != m.cluster {
 		m.log.Warn("another etcd cluster answers, as after a restore; took its leases", "cluster", fmt.Sprintf("%x", id), "before", fmt.Sprintf("%x", m.cluster))
 		m.cluster = id
-	}
-}
-
-// noteConfig says that the network config is another than we run with.
-func (m *Manager) noteConfig(raw []byte) {
-	if bytes.Equal(raw, m.rawConf) {
-		return
-	}
-	m.rawConf = raw
-	c, err := ParseConfig(raw)
-	switch {
-	case len(raw) == 0:
-		m.log.Warn("the network config was deleted from etcd; this host goes on with the one it has, others cannot join")
-	case err != nil:
-		m.log.Warn("the network config in etcd is not valid any more; this host goes on with the one it has, others cannot join", "err", err)
-	case c != m.config:
-		m.log.Warn("the network config in etcd has changed; restart twill to use it", "config", string(c.JSON()))
 	}
 }
 

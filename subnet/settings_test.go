@@ -122,26 +122,63 @@ func TestReplaceConfigWithLostAnswer(t *testing.T) {
 }
 
 // The config that changes under a running node is said once, with what to do.
-func TestConfigChangesAtRunTime(t *testing.T) {
+// What of the network config takes a restart is said once and kept in the view;
+// a broken one changes nothing.
+func TestConfigThatTakesARestart(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
 	h := n.join(host(1))
-	say := func(what string) {
+	problem := func(text string) {
 		t.Helper()
-		h.logged(what, 1)
+		h.waitFor(text, func(v View) bool { return strings.Contains(v.ConfigProblem, text) })
+		h.logged(text, 1)
 	}
 	n.putConfig(`{"Network":"10.6.0.0/16"}`)
-	say("restart twill to use it")
+	problem("restart twill to use it: Network 10.6.0.0/16")
 	n.putConfig(`{"Network":"10.6.0.0/16"}`) // known
 	n.putConfig("{")
-	say("not valid any more")
+	problem("not valid any more")
 	_, err := n.client.Delete(n.rpc(), n.configKey())
 	n.must(err)
-	say("was deleted")
+	problem("was deleted")
 	n.putConfig(`{ "Network" : "10.5.0.0/16" }`) // the same in other words
+	h.waitFor("no problem", func(v View) bool { return v.ConfigProblem == "" })
 	n.put("10.5.2.0-24", valueOf(host(2)), time.Hour)
 	h.waitFor("the peer", func(v View) bool { return len(v.Peers) == 1 })
 	if w := h.log.lines("level=WARN"); len(w) != 3 {
 		t.Errorf("warnings %q, want three", w)
+	}
+	n.putConfig(`{"Network":"10.5.0.0/16","SubnetMax":"10.5.100.0"}`)
+	problem("our own subnet 10.5.101.0/24: outside SubnetMin")
+}
+
+// What does not take one is in force at once.
+func TestConfigChangesAtRunTime(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	unasked := host(1)
+	unasked.Port = 0
+	h := n.join(unasked)
+	fixed := n.dial(host(3))
+	n.put("10.5.2.0-24", flannelValue(host(2).PublicIP), 0)
+	h.waitPeers("10.5.2.0/24 192.0.2.2:8285")
+	n.putConfig(`{"Network":"10.5.0.0/16","SubnetMin":"10.5.50.0","Backend":{"Type":"udp","Port":9000}}`)
+	v := h.waitPeers("10.5.2.0/24 192.0.2.2:9000")
+	if v.Own != h.own || !strings.Contains(v.ConfigProblem, "Backend.Port 9000, while this host listens on 8285") {
+		t.Errorf("own lease %+v, problem %q", v.Own, v.ConfigProblem)
+	}
+	// Another network's port is that of Flannel's hosts all the same.
+	n.putConfig(`{"Network":"10.6.0.0/16","Backend":{"Type":"udp","Port":9001}}`)
+	h.waitPeers("10.5.2.0/24 192.0.2.2:9001")
+	n.putConfig(wideConfig)
+	h.waitPeers("10.5.2.0/24 192.0.2.2:8285")
+	h.waitFor("no problem", func(v View) bool { return v.ConfigProblem == "" })
+
+	// A port that was asked for is nobody's problem.
+	fixed.start()
+	fixed.waitFor("the peers", func(v View) bool { return len(v.Peers) == 2 })
+	n.putConfig(`{"Network":"10.5.0.0/16","Backend":{"Type":"udp","Port":9000}}`)
+	if v := fixed.waitFor("the port", func(v View) bool { return v.Peers[0].Endpoint.Port() == 9000 }); v.ConfigProblem != "" {
+		t.Errorf("problem %q, want none", v.ConfigProblem)
 	}
 }

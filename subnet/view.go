@@ -18,6 +18,9 @@ type View struct {
 	// Cached is of when the peers are, after a start without etcd; zero once
 	// they are etcd's.
 	Cached time.Time
+	// ConfigProblem says why this host is not as the network config in etcd
+	// wants it, mostly because it changed in what takes a restart.
+	ConfigProblem string
 }
 
 // Peer is a lease of another host that packets may go to.
