@@ -85,6 +85,12 @@ func (a *assault) drainPeers(ledgers map[netip.AddrPort]*forge.Ledger) error {
 			if err != nil {
 				return err
 			}
+			if n > 0 && buf[0]>>4 == 0 {
+				if n > 1500 {
+					return fmt.Errorf("a control datagram of %d bytes", n)
+				}
+				continue // a probe, or the reply to a forged one
+			}
 			// A pod may send to a peer's host past the tunnel, as to anybody.
 			if ledgers != nil && from.Addr() == a.target.Addr() {
 				ledgers[endpoint].Saw(buf[:n])

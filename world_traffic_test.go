@@ -124,7 +124,7 @@ func TestWorldICMPErrors(t *testing.T) {
 		checkICMPError(t, err, hop, ipv4.ICMPTypeTimeExceeded, 0)
 	}
 	// A pod that does not exist: its host finds out by ARP, after some seconds.
-	_, err := lab.Ping(c.ctx, pods[0], netip.MustParseAddr("10.5.9.9"), lab.PingOptions{})
+	_, err := lab.Ping(c.ctx, pods[0], netip.MustParseAddr("10.5.0.9"), lab.PingOptions{})
 	checkICMPError(t, err, c.subnetOf(here).Addr(), ipv4.ICMPTypeDestinationUnreachable, 0)
 	// A closed port on the other pod.
 	var conn net.Conn

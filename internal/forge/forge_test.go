@@ -3,6 +3,7 @@ package forge
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -28,7 +29,7 @@ func testGenerator(seed uint64) *Generator {
 func testRules(check string) Rules {
 	return Rules{
 		Own:    netip.MustParsePrefix("10.5.1.0/24"),
-		Leases: []Lease{{netip.MustParsePrefix("10.5.2.0/24"), farHost}},
+		Leases: []Lease{{netip.MustParsePrefix("10.5.2.0/24"), farHost, true}},
 		Check:  check,
 	}
 }
@@ -49,11 +50,13 @@ func TestSameSeedSamePackets(t *testing.T) {
 func TestEveryFateOccurs(t *testing.T) {
 	fates := map[string]int{}
 	for _, d := range testGenerator(3).Datagrams(5000) {
-		fates["in "+testRules("strict").Inbound(d.From.Addr(), d.Payload).Drop]++
+		fate := testRules("strict").Inbound(d.From.Addr(), d.Payload)
+		fates[fmt.Sprintf("in %s%t", fate.Drop, fate.Control)]++
 		fates["out "+testRules("strict").Outbound(d.Payload).Drop]++
 	}
 	for _, want := range []string{
-		"in ", "in control", "in bad-header", "in ipv6", "in unknown-endpoint", "in spoofed-source", "in not-for-us",
+		"in false", "in true", "in controlfalse", "in bad-headerfalse", "in ipv6false", "in unknown-endpointfalse",
+		"in spoofed-sourcefalse", "in not-for-usfalse",
 		"out ", "out bad-header", "out ipv6", "out foreign-source", "out multicast", "out own-subnet", "out loop", "out no-peer", "out ttl-expired",
 	} {
 		if fates[want] < 5 {

@@ -55,7 +55,8 @@ var kinds = []struct {
 	{"truncated", func(g *Generator) []byte { p := g.valid(); return p[:g.IntN(len(p))] }},
 	{"trailing", func(g *Generator) []byte { return append(g.valid(), g.bytes(1+g.IntN(64))...) }},
 	{"version", func(g *Generator) []byte { return g.set(0, byte(g.IntN(16))<<4|5) }},
-	{"control", func(g *Generator) []byte { return g.set(0, byte(g.IntN(16))) }},
+	{"nibble 0", func(g *Generator) []byte { return g.set(0, byte(g.IntN(16))) }},
+	{"control", (*Generator).control},
 	{"ihl", func(g *Generator) []byte { return g.set(0, 0x40|byte(g.IntN(16))) }},
 	{"length", (*Generator).wrongLength},
 	{"ttl", func(g *Generator) []byte { return g.set(offTTL, pick(g.Rand, []byte{0, 1, 2, 255})) }},
@@ -204,6 +205,25 @@ func (g *Generator) ipv6() []byte {
 	copy(p[8:], netip.MustParseAddr("fe80::1").AsSlice())
 	copy(p[24:], netip.MustParseAddr("ff02::1").AsSlice())
 	return p
+}
+
+// control makes a control datagram, as docs/wire.md describes them: mostly whole,
+// in the name of the holder of one of the sources.
+func (g *Generator) control() []byte {
+	c := g.bytes(64 + g.IntN(2)*g.IntN(maxPlain))
+	c[0], c[1], c[3] = 1, byte(1+g.IntN(2)), 24
+	subnet := netip.PrefixFrom(pick(g.Rand, g.Sources), 24).Masked().Addr().As4()
+	copy(c[4:], subnet[:])
+	c[24] &= 0x7f
+	switch g.IntN(8) {
+	case 0:
+		c[g.IntN(8)] ^= 1 << g.IntN(8)
+	case 1:
+		c[24] |= 0x80
+	case 2:
+		c = c[:g.IntN(64)]
+	}
+	return c
 }
 
 // nested makes a tunnel in the tunnel: the inner packet is again a datagram to

@@ -12,6 +12,7 @@ import (
 type Lease struct {
 	Subnet   netip.Prefix
 	Endpoint netip.AddrPort
+	Twill    bool // speaks with control datagrams
 }
 
 // Rules tell what has to become of a packet. They are written down once more
@@ -25,15 +26,16 @@ type Rules struct {
 
 // Fate is what becomes of a packet: it is dropped for a reason, or it goes on.
 type Fate struct {
-	Drop   string         // the reason's name in `twill status`; "": none
-	Packet []byte         // what goes on
-	To     netip.AddrPort // outbound: the peer's endpoint
+	Drop    string         // the reason's name in `twill status`; "": none
+	Packet  []byte         // what goes on
+	To      netip.AddrPort // outbound: the peer's endpoint
+	Control bool           // inbound: the daemon takes it for itself
 }
 
 // Inbound is the fate of the payload of a datagram from an underlay address.
 func (r Rules) Inbound(from netip.Addr, payload []byte) Fate {
 	if len(payload) > 0 && payload[0]>>4 == 0 {
-		return Fate{Drop: "control"}
+		return r.control(from, payload)
 	}
 	h, drop := parse(payload)
 	if drop != "" {
@@ -58,6 +60,31 @@ func (r Rules) Inbound(from netip.Addr, payload []byte) Fate {
 		return Fate{Drop: "not-for-us"}
 	}
 	return Fate{Packet: payload[:h.TotalLen]}
+}
+
+// control is the fate of a control datagram: only a twill peer that speaks for
+// its own lease from its own endpoint is heard, whatever the check.
+func (r Rules) control(from netip.Addr, payload []byte) Fate {
+	const length, version, probe, reply = 64, 1, 1, 2
+	if len(payload) < length || payload[0] != version || payload[1] != probe && payload[1] != reply {
+		return Fate{Drop: "control"}
+	}
+	addr, bits := netip.AddrFrom4([4]byte(payload[4:])), int(payload[3])
+	negativeHold := payload[24]&0x80 != 0
+	if bits > 32 || netip.PrefixFrom(addr, bits).Masked().Addr() != addr || negativeHold {
+		return Fate{Drop: "control"}
+	}
+	l := r.lease(addr)
+	if l == nil || l.Subnet.Bits() != bits || l.Endpoint.Addr() != from {
+		if r.isEndpoint(from) {
+			return Fate{Drop: "spoofed-source"}
+		}
+		return Fate{Drop: "unknown-endpoint"}
+	}
+	if !l.Twill {
+		return Fate{Drop: "control"}
+	}
+	return Fate{Control: true}
 }
 
 // Outbound is the fate of a packet that the daemon reads from its device.
