@@ -66,6 +66,7 @@ func newApp() *cli.App {
 			configCommand(),
 			dockerOptsCommand(),
 			downCommand(),
+			checkCommand(),
 			completionCommand(),
 			manCommand(),
 			versionCommand(),
@@ -95,10 +96,11 @@ func strict(commands []*cli.Command) {
 			strict(c.Subcommands)
 			continue
 		}
-		if c.ArgsUsage == "" {
+		switch {
+		case c.ArgsUsage == "":
 			c.ArgsUsage = " " // keeps the help from offering [arguments...]
 			c.Before = noArguments
-		} else {
+		case c.Before == nil:
 			c.Before = noLateFlags
 		}
 	}
