@@ -4,6 +4,10 @@ import (
 	"flag"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"twill/bench/report"
@@ -16,15 +20,13 @@ var tableSizes = []int{2, 100, 1000, 10_000, 100_000}
 // tableTime is how long each measurement takes, as testing's -benchtime.
 const tableTime = "300ms"
 
-// timeTables times a lookup and a change of tables of so many peers. The lookups are of
-// random addresses that belong to some peer.
+// timeTables times a lookup in tables of so many peers, of random addresses that belong to some peer, and a change.
 func timeTables(sizes []int) (list []report.TableTiming) {
 	testing.Init()
 	flag.Set("test.benchtime", tableTime) // the only way to tell testing.Benchmark
-	own := netip.MustParsePrefix("11.255.255.0/24")
 	for _, n := range sizes {
 		peers := somePeers(n)
-		table := tunnel.NewTable(own, peers)
+		table := tunnel.NewTable(ownSubnet, peers)
 		addresses := someAddresses(peers)
 		lookup := testing.Benchmark(func(b *testing.B) {
 			for i := range b.N {
@@ -33,11 +35,7 @@ func timeTables(sizes []int) (list []report.TableTiming) {
 				}
 			}
 		})
-		change := testing.Benchmark(func(b *testing.B) {
-			for range b.N {
-				tunnel.NewTable(own, peers)
-			}
-		})
+		change := testing.Benchmark(func(b *testing.B) { changeTable(b, table, peers, addresses) })
 		list = append(list, report.TableTiming{
 			Peers:    n,
 			LookupNs: float64(lookup.T.Nanoseconds()) / float64(lookup.N),
@@ -45,6 +43,33 @@ func timeTables(sizes []int) (list []report.TableTiming) {
 		})
 	}
 	return list
+}
+
+// ownSubnet is that of the host whose tables are timed.
+var ownSubnet = netip.MustParsePrefix("11.255.255.0/24")
+
+// changeTable lets one peer after the other move while every processor looks up addresses, as under full load.
+func changeTable(b *testing.B, table *tunnel.Table, peers []*tunnel.Peer, addresses []netip.Addr) {
+	var inForce atomic.Pointer[tunnel.Table]
+	inForce.Store(table)
+	var done atomic.Bool
+	var loads sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		loads.Go(func() {
+			for i := 0; !done.Load(); i++ {
+				inForce.Load().Lookup(addresses[i%len(addresses)])
+			}
+		})
+	}
+	peers = slices.Clone(peers)
+	for i := range b.N {
+		p := peers[i%len(peers)]
+		moved := netip.AddrPortFrom(p.Endpoint().Addr(), p.Endpoint().Port()^1)
+		peers[i%len(peers)] = tunnel.NewPeer(p.Subnet(), moved)
+		inForce.Store(inForce.Load().Next(ownSubnet, peers))
+	}
+	done.Store(true)
+	loads.Wait()
 }
 
 // somePeers are n peers with a /24 and an endpoint each.

@@ -63,10 +63,10 @@ func (i *inbound) burst() error {
 
 // accept returns the packets that may enter; they lie in the datagrams.
 func (i *inbound) accept(datagrams []Datagram) []Packet {
-	table := i.table.Load()
+	table := burstTable{Table: i.table.Load()}
 	i.packets = i.packets[:0]
 	for d := range datagrams {
-		packet, reason := i.check(table, &datagrams[d])
+		packet, reason := i.check(&table, &datagrams[d])
 		if reason == consumed {
 			continue
 		}
@@ -81,7 +81,7 @@ func (i *inbound) accept(datagrams []Datagram) []Packet {
 
 // check returns the packet in a datagram, and from which peer it is as far as that is known, or also the reason to drop it. A control
 // datagram is consumed.
-func (i *inbound) check(table *Table, d *Datagram) (Packet, DropReason) {
+func (i *inbound) check(table *burstTable, d *Datagram) (Packet, DropReason) {
 	if table.empty() {
 		return Packet{}, DropNoTable
 	}
@@ -89,7 +89,7 @@ func (i *inbound) check(table *Table, d *Datagram) (Packet, DropReason) {
 		return Packet{}, DropTruncated
 	}
 	if isControl(d.Data) {
-		return i.takeControl(table, d)
+		return i.takeControl(table.Table, d)
 	}
 	length, reason := checkHeader(d.Data, len(d.Data))
 	if reason != kept {
@@ -135,7 +135,7 @@ func (i *inbound) takeControl(table *Table, d *Datagram) (Packet, DropReason) {
 
 // sender returns the peer that a packet comes from, or the reason why it cannot be from there. The common case, in which the
 // holder of the inner source is at the outer source, passes both checks with one lookup.
-func (i *inbound) sender(table *Table, head []byte, d *Datagram) (*Peer, DropReason) {
+func (i *inbound) sender(table *burstTable, head []byte, d *Datagram) (*Peer, DropReason) {
 	holder := table.Lookup(source(head))
 	if holder != nil && holder.endpoint.Addr() == d.From.Addr() {
 		return holder, kept

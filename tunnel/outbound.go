@@ -76,11 +76,11 @@ func (o *outbound) burst() error {
 
 // forward finds the peer of each packet and returns those that have one, ready to be sent, at the front of the same slice.
 func (o *outbound) forward(packets []Packet) []Packet {
-	table := o.table.Load()
+	table := burstTable{Table: o.table.Load()}
 	n := 0
 	for i := range packets {
 		p := packets[i]
-		reason := o.route(table, &p)
+		reason := o.route(&table, &p)
 		if reason == kept {
 			if p.Peer.twill && o.ports > 1 {
 				p.SourcePort = sourcePort(p.Head, o.ports)
@@ -96,7 +96,7 @@ func (o *outbound) forward(packets []Packet) []Packet {
 }
 
 // route makes p ready to be sent to its peer, or returns the reason to drop it; then its header is as it was.
-func (o *outbound) route(table *Table, p *Packet) DropReason {
+func (o *outbound) route(table *burstTable, p *Packet) DropReason {
 	if table.empty() {
 		return DropNoTable
 	}
@@ -106,7 +106,7 @@ func (o *outbound) route(table *Table, p *Packet) DropReason {
 	}
 	p.trim(length)
 
-	if o.spoof == SpoofStrict && !o.isOurs(table, source(p.Head)) {
+	if o.spoof == SpoofStrict && !o.isOurs(table.Table, source(p.Head)) {
 		return DropForeignSource
 	}
 	dst := destination(p.Head)

@@ -149,7 +149,7 @@ func (p *prober) readTable() {
 	}
 	p.table = table
 	p.peers = p.peers[:0]
-	for peer := range table.peers() {
+	for _, peer := range table.peers {
 		p.peers = append(p.peers, peer)
 	}
 }

@@ -1,8 +1,8 @@
 package tunnel
 
 import (
-	"iter"
 	"net/netip"
+	"slices"
 
 	"github.com/gaissmai/bart"
 )
@@ -10,17 +10,28 @@ import (
 // A Table says which peer holds which subnet. It never changes: a new state of the leases is a new Table.
 type Table struct {
 	own       netip.Prefix
-	routes    bart.Fast[*Peer] // by subnet; Fast: 8 ns a lookup where bart.Table takes 16
-	endpoints map[netip.Addr]*Peer
+	peers     []*Peer
+	ordered   bool                 // inOrder(peers)
+	dense     *denseIndex          // by subnet; nil if their lengths differ
+	routes    *bart.Fast[*Peer]    // by subnet, where dense is nil; Fast: 8 ns a lookup where bart.Table takes 16
+	endpoints *bart.Table[[]*Peer] // by the address of the endpoint
 }
 
 // NewTable returns a table for a host that holds the subnet own. Of peers with the same subnet the last counts. A table
 // with neither own subnet nor peers is empty and makes the tunnel drop everything.
 func NewTable(own netip.Prefix, peers []*Peer) *Table {
-	t := &Table{own: own.Masked(), endpoints: make(map[netip.Addr]*Peer, len(peers))}
+	t := &Table{own: own.Masked(), peers: slices.Clone(peers), ordered: inOrder(peers), endpoints: new(bart.Table[[]*Peer])}
 	for _, peer := range peers {
-		t.routes.Insert(peer.subnet, peer)
-		t.endpoints[peer.endpoint.Addr()] = peer
+		t.endpoints.Modify(peer.host(), peer.join)
+	}
+	if t.ordered {
+		t.dense = newDenseIndex(peers)
+	}
+	if t.dense == nil {
+		t.routes = new(bart.Fast[*Peer])
+		for _, peer := range peers {
+			t.routes.Insert(peer.subnet, peer)
+		}
 	}
 	return t
 }
@@ -30,23 +41,37 @@ func (t *Table) Own() netip.Prefix { return t.own }
 
 // Lookup returns the peer with the longest subnet that contains addr, nil if there is none.
 func (t *Table) Lookup(addr netip.Addr) *Peer {
+	if t.dense != nil {
+		return t.dense.lookup(addr)
+	}
 	peer, _ := t.routes.Lookup(addr)
 	return peer
 }
 
-// peers yields the peers, each once.
-func (t *Table) peers() iter.Seq[*Peer] {
-	return func(yield func(*Peer) bool) {
-		for _, peer := range t.routes.All4() {
-			if !yield(peer) {
-				return
-			}
-		}
-	}
-}
-
 // endpoint returns a peer whose endpoint is at addr on any port, nil if there is none. Hosts behind one NAT share an
 // address; then it is one of them.
-func (t *Table) endpoint(addr netip.Addr) *Peer { return t.endpoints[addr] }
+func (t *Table) endpoint(addr netip.Addr) *Peer {
+	peers, ok := t.endpoints.Lookup(addr)
+	if !ok {
+		return nil
+	}
+	return peers[len(peers)-1]
+}
 
-func (t *Table) empty() bool { return !t.own.IsValid() && len(t.endpoints) == 0 }
+func (t *Table) empty() bool { return !t.own.IsValid() && len(t.peers) == 0 }
+
+// A burstTable is a Table for one burst. Many packets of a burst have the same destination, or source, as the one before, and past
+// some thousand peers a lookup is mostly waiting for memory.
+type burstTable struct {
+	*Table
+	addr netip.Addr // the last that was looked up
+	peer *Peer
+}
+
+// Lookup is Table.Lookup.
+func (t *burstTable) Lookup(addr netip.Addr) *Peer {
+	if addr != t.addr {
+		t.addr, t.peer = addr, t.Table.Lookup(addr)
+	}
+	return t.peer
+}

@@ -55,8 +55,8 @@ type Cell struct {
 	Failures []string `json:"failures,omitempty"`
 }
 
-// TableTiming is what a table of so many peers costs: one lookup in it, and one
-// change, which makes a whole new table.
+// TableTiming is what a table of so many peers costs: one lookup in it, and until
+// a change of one peer is in force while all processors look up addresses.
 type TableTiming struct {
 	Peers    int     `json:"peers"`
 	LookupNs float64 `json:"lookup_ns"`

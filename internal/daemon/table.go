@@ -16,7 +16,11 @@ type Table struct {
 // stays where it is remains the same, and so goes on counting.
 func (t *Table) Next(v subnet.View) *Table {
 	peers := t.nextPeers(v.Peers)
-	return &Table{View: v, Peers: peers, Tunnel: tunnel.NewTable(v.Own.Subnet, peers)}
+	var former *tunnel.Table
+	if t != nil {
+		former = t.Tunnel
+	}
+	return &Table{View: v, Peers: peers, Tunnel: former.Next(v.Own.Subnet, peers)}
 }
 
 // nextPeers walks the peers before and those of the new view side by side, as
