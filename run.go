@@ -57,6 +57,7 @@ func hostFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "iface-regex", EnvVars: flannelEnv("iface-regex"), Usage: "underlay interface by `REGEX` on name or address, after --iface; repeatable"},
 		&cli.StringFlag{Name: "iface-can-reach", EnvVars: flannelEnv("iface-can-reach"), Usage: "underlay interface by the route to `ADDRESS`, after --iface-regex"},
 		&cli.StringFlag{Name: "public-ip", EnvVars: flannelEnv("public-ip"), DefaultText: "the underlay address", Usage: "`ADDRESS` at which peers reach this host"},
+		&cli.IntFlag{Name: "public-port", EnvVars: env("public-port"), DefaultText: "the port", Usage: "UDP `PORT` at which peers reach this host, where a NAT makes another one of --port; several hosts may then share a --public-ip"},
 		&cli.IntFlag{Name: "port", EnvVars: env("port"), DefaultText: "the network config's", Usage: "UDP `PORT`"},
 		tunNameFlag(),
 		&cli.IntFlag{Name: "mtu", EnvVars: env("mtu"), DefaultText: "underlay MTU - 28", Usage: "MTU of the TUN device in `BYTES`"},
@@ -156,6 +157,9 @@ func parseHost(c *cli.Context, cfg *daemon.Config) (err error) {
 		return err
 	}
 	if cfg.Port, err = portFlag(c, "port"); err != nil {
+		return err
+	}
+	if cfg.PublicPort, err = portFlag(c, "public-port"); err != nil {
 		return err
 	}
 	if cfg.SpoofCheck, err = tunnel.ParseSpoofCheck(c.String("spoof-check")); err != nil {

@@ -34,6 +34,9 @@ func statusRows(t *table, s api.Status, now time.Time) {
 	t.row("device", fmt.Sprintf("%s, MTU %d, %d queues", s.Device, s.MTU, s.Queues))
 	t.row("peers", fmt.Sprintf("%d, %d leases skipped", s.Peers, s.Skipped))
 	t.row("etcd", etcdCell(s.Etcd, now))
+	for _, p := range s.Problems {
+		t.row("problem", p)
+	}
 	for _, o := range s.Offloads {
 		t.row("offload "+o.Name, offloadCell(o))
 	}

@@ -82,6 +82,7 @@ type Status struct {
 	Peers    int          `json:"peers"`
 	Skipped  int          `json:"skipped_leases"`
 	Etcd     Etcd         `json:"etcd"`
+	Problems []string     `json:"problems"` // why the host is degraded; empty: it is not
 	Offloads []Offload    `json:"offloads"`
 	Tx       Counters     `json:"tx"`
 	Rx       Counters     `json:"rx"`

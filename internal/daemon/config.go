@@ -22,7 +22,8 @@ type Config struct {
 	Network      netip.Prefix // writes a network config if there is none; the zero Prefix: do not
 	Underlay     routes.Selector
 	PublicIP     netip.Addr // what peers send to; the zero Addr: the underlay address
-	Port         uint16     // UDP; 0: the network config's
+	PublicPort   uint16     // UDP, that peers send to; 0: Port. Set: other hosts may have the same PublicIP
+	Port         uint16     // UDP, that we listen on; 0: the network config's
 	NodeName     string
 	RenewMargin  time.Duration
 	LeaseGrace   time.Duration

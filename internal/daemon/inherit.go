@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -59,12 +60,7 @@ func (d *daemon) openDevice(ctx context.Context) (tunnel.Device, error) {
 
 // openSockets does the same for the UDP sockets.
 func (d *daemon) openSockets(ctx context.Context) ([]tunnel.Conn, error) {
-	config := tunnel.ListenConfig{
-		Address:  netip.AddrPortFrom(d.underlay.Addr, d.own.Port),
-		Sockets:  d.Queues,
-		Offloads: d.Offloads,
-		Log:      d.Log,
-	}
+	config := d.listenConfig(d.underlay.Addr)
 	left := d.store.Take(socketGroup)
 	if len(left) == 0 {
 		return config.Listen()
@@ -86,16 +82,45 @@ func (d *daemon) discard(ctx context.Context, group string, reason error) error 
 	return d.store.Drop(ctx, group)
 }
 
+// listenConfig is that of the UDP sockets at an address of the underlay.
+func (d *daemon) listenConfig(addr netip.Addr) tunnel.ListenConfig {
+	return tunnel.ListenConfig{
+		Address:  netip.AddrPortFrom(addr, d.listenPort()),
+		Sockets:  d.Queues,
+		Offloads: d.Offloads,
+		Log:      d.Log,
+	}
+}
+
+// listenPort is that of our lease, unless peers see another.
+func (d *daemon) listenPort() uint16 {
+	if d.PublicPort != 0 {
+		return cmp.Or(d.Port, d.network.Port)
+	}
+	return d.own.Port
+}
+
+func closeAll(conns []tunnel.Conn) {
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
 // keepDescriptors hands to systemd what it does not hold from the last run.
 func (d *daemon) keepDescriptors() {
-	var queues, sockets []syscall.Conn
+	var queues []syscall.Conn
 	for _, q := range d.device.Queues() {
 		queues = append(queues, q)
 	}
+	d.keep(queueGroup, queues)
+	d.keepSockets()
+}
+
+func (d *daemon) keepSockets() {
+	var sockets []syscall.Conn
 	for _, c := range d.conns {
 		sockets = append(sockets, c)
 	}
-	d.keep(queueGroup, queues)
 	d.keep(socketGroup, sockets)
 }
 

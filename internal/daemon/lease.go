@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,10 @@ func (d *daemon) dialEtcd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.identity = subnet.Identity{NodeID: id, Node: d.NodeName, PublicIP: d.PublicIP, Port: d.Port}
+	d.identity = subnet.Identity{
+		NodeID: id, Node: d.NodeName, PublicIP: d.publicIP(),
+		Port: cmp.Or(d.PublicPort, d.Port), SharedIP: d.PublicPort != 0,
+	}
 	d.previous = d.previousSubnet()
 	// A lease is given back also after SIGTERM: close ends the registry.
 	if d.registry, err = subnet.Dial(context.WithoutCancel(ctx), d.Etcd, d.Log); err != nil {
@@ -137,8 +141,8 @@ func (d *daemon) checkLease() error {
 }
 
 func (d *daemon) checkUnderlayOutside(network netip.Prefix) error {
-	if network.Contains(d.PublicIP) {
-		return fmt.Errorf("public-ip %s lies inside Network %s: the underlay and the overlay must not overlap", d.PublicIP, network)
+	if ip := d.publicIP(); network.Contains(ip) {
+		return fmt.Errorf("public-ip %s lies inside Network %s: the underlay and the overlay must not overlap", ip, network)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (d *daemon) notifyReady() {
 	for _, m := range d.tunnel.Modes() {
 		d.Log.Info("offload", "name", m.Offload, "on", m.On, "why", m.Why)
 	}
-	d.Log.Info("ready", "subnet", d.own.Subnet, "device", d.TunName, "mtu", d.MTU, "queues", d.Queues, "peers", len(v.Peers), "subnet-file", d.subnetFile())
+	d.Log.Info("ready", "subnet", d.own.Subnet, "device", d.TunName, "mtu", d.mtu.Load(), "queues", d.Queues, "peers", len(v.Peers), "subnet-file", d.subnetFile())
 	d.notify(systemd.SdNotifyReady + "\n" + d.statusLine(v))
 }
 
@@ -73,6 +73,9 @@ func (d *daemon) statusLine(v subnet.View) string {
 	}
 	if !v.Cached.IsZero() {
 		etcd += ", from cache since " + v.Cached.UTC().Format(time.RFC3339)
+	}
+	if v.ConfigProblem != "" {
+		etcd += ", the network config in etcd is another"
 	}
 	return fmt.Sprintf("STATUS=holds %s of %s, %d peers%s", v.Own.Subnet, d.network.Network, len(v.Peers), etcd)
 }

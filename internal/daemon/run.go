@@ -49,6 +49,10 @@ type daemon struct {
 
 	table atomic.Pointer[Table] // in force; for the control socket
 	said  string                // the last STATUS=; publish's own
+
+	hostChanged     chan struct{} // wakes keepHost
+	underlayTrouble atomic.Pointer[string]
+	mtu             atomic.Int64 // of the device, bytes
 }
 
 // Run is the daemon: it blocks until ctx ends (nil), the start fails, or a loop
@@ -58,7 +62,7 @@ func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	d := &daemon{Config: c, store: fdstore.Inherit()}
+	d := &daemon{Config: c, store: fdstore.Inherit(), hostChanged: make(chan struct{}, 1)}
 	defer d.store.Close()
 	if err := d.start(ctx); err != nil {
 		d.undoAll()
@@ -82,9 +86,11 @@ func (d *daemon) undoAll() {
 
 // serve runs every loop of the daemon until ctx ends or one of them dies.
 func (d *daemon) serve(ctx context.Context) error {
+	d.keepDescriptors() // keepHost may change them
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return named("tunnel", d.tunnel.Run(ctx)) })
-	group.Go(func() error { return d.keepLink(ctx) })
+	group.Go(func() error { return d.keepHost(ctx) })
+	group.Go(func() error { return d.watchHost(ctx) })
 	group.Go(func() error { return d.keepLease(ctx) })
 	group.Go(func() error { return named("cache", d.cache.Run(ctx)) })
 	group.Go(func() error { return named("control socket", d.control.run(ctx)) })
@@ -98,7 +104,6 @@ func (d *daemon) serve(ctx context.Context) error {
 	if d.etcd != nil {
 		group.Go(func() error { return d.watchEmbeddedEtcd(ctx) })
 	}
-	d.keepDescriptors()
 	d.notifyReady()
 
 	<-ctx.Done()
@@ -155,9 +160,7 @@ func waitFor(group *errgroup.Group, timeout time.Duration) error {
 // ends, in an order that loses nothing.
 func (d *daemon) close() {
 	d.device.Close()
-	for _, c := range d.conns {
-		c.Close()
-	}
+	closeAll(d.conns)
 	d.registry.Close()
 }
 

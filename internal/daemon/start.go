@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -110,11 +111,16 @@ func (d *daemon) findUnderlay(context.Context) (err error) {
 	if d.underlay, err = routes.FindUnderlay(d.Underlay); err != nil {
 		return err
 	}
-	if !d.PublicIP.IsValid() {
-		d.PublicIP = d.underlay.Addr
-	}
-	d.Log.Info("underlay", "interface", d.underlay.Name, "address", d.underlay.Addr, "public-ip", d.PublicIP, "mtu", d.underlay.MTU)
+	d.Log.Info("underlay", "interface", d.underlay.Name, "address", d.underlay.Addr, "public-ip", d.publicIP(), "mtu", d.underlay.MTU)
 	return nil
+}
+
+// publicIP is what peers send to: set by hand, or the underlay's address.
+func (d *daemon) publicIP() netip.Addr {
+	if d.PublicIP.IsValid() {
+		return d.PublicIP
+	}
+	return d.underlay.Addr
 }
 
 func (d *daemon) startEtcd(ctx context.Context) (err error) {
@@ -149,9 +155,7 @@ func (d *daemon) openTunnel(ctx context.Context) (err error) {
 		return err
 	}
 	d.onUndo(func(context.Context) {
-		for _, c := range d.conns {
-			c.Close()
-		}
+		closeAll(d.conns)
 	})
 	d.tunnel, err = tunnel.New(tunnel.Config{
 		Device:     d.device,
@@ -164,20 +168,19 @@ func (d *daemon) openTunnel(ctx context.Context) (err error) {
 }
 
 func (d *daemon) applyLink(context.Context) error {
-	if d.MTU == 0 {
-		d.MTU = min(d.underlay.MTU-encapsulation, maxMTU)
-	} else if d.MTU > d.underlay.MTU-encapsulation {
+	if d.MTU > d.underlay.MTU-encapsulation {
 		d.Log.Warn("mtu is larger than the underlay can carry in one piece: large packets will be lost",
 			"mtu", d.MTU, "fits", d.underlay.MTU-encapsulation)
 	}
 	d.link = routes.Link{
 		Name:       d.TunName,
 		Address:    d.own.Subnet.Addr(),
-		MTU:        d.MTU,
+		MTU:        d.deviceMTU(),
 		Network:    d.network.Network,
 		TxQueueLen: tunnel.TxQueueLen,
 		GSOMaxSize: tunnel.GSOMaxSize,
 	}
+	d.mtu.Store(int64(d.link.MTU))
 	if err := d.link.Apply(); err != nil {
 		return err
 	}
@@ -254,7 +257,7 @@ func (d *daemon) writeSubnetFile(context.Context) error {
 	return subnet.WriteEnv(d.subnetFile(), subnet.Env{
 		Network: d.network.Network,
 		Subnet:  subnet.SubnetEnv(d.own.Subnet),
-		MTU:     d.MTU,
+		MTU:     int(d.mtu.Load()),
 		IPMasq:  d.IPMasq,
 	})
 }

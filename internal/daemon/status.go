@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"twill/internal/api"
+	"twill/subnet"
 	"twill/tunnel"
 )
 
@@ -18,7 +19,7 @@ func (d *daemon) status() api.Status {
 		PublicIP: own.PublicIP,
 		Port:     own.Port,
 		Device:   d.TunName,
-		MTU:      d.MTU,
+		MTU:      int(d.mtu.Load()),
 		Queues:   d.Queues,
 		Peers:    len(v.Peers),
 		Skipped:  len(v.Skipped),
@@ -29,10 +30,26 @@ func (d *daemon) status() api.Status {
 			Revision:  v.Revision,
 			Cached:    v.Cached,
 		},
+		Problems: d.problems(v),
 		Offloads: offloads(d.tunnel.Modes()),
 		Tx:       counters(stats.Tx),
 		Rx:       counters(stats.Rx),
 	}
+}
+
+// problems are what keeps this host from being as it should be.
+func (d *daemon) problems(v subnet.View) []string {
+	problems := []string{}
+	if t := d.underlayTrouble.Load(); t != nil && *t != "" {
+		problems = append(problems, "cannot use the underlay: "+*t)
+	}
+	if v.ConfigProblem != "" {
+		problems = append(problems, v.ConfigProblem)
+	}
+	if !v.Etcd.Reachable {
+		problems = append(problems, "etcd is away: "+v.Etcd.Err)
+	}
+	return problems
 }
 
 func counters(c tunnel.Counters) api.Counters {
