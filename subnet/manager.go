@@ -145,7 +145,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		if time.Since(began) > backoffMax {
 			wait = backoff{}
 		}
-		if err := m.idle(ctx, wait.pause()+herd(len(m.table.leases))); errors.Is(err, ErrFenced) {
+		if err := m.idle(ctx, wait.pause()+m.spread(err)); errors.Is(err, ErrFenced) {
 			return err
 		}
 		if err := m.resync(ctx); errors.Is(err, ErrFenced) {
@@ -223,6 +223,9 @@ func (m *Manager) reload(ctx context.Context) error {
 
 // errResync makes Run read everything anew.
 var errResync = errors.New("full comparison")
+
+// errDue makes Run do so because it is this host's time, and no other's.
+var errDue = fmt.Errorf("%w: it is time", errResync)
 
 // follow applies the watch's events and keeps the lease, until the watch
 // cannot go on from where it was.
@@ -304,7 +307,7 @@ func (m *Manager) act(ctx context.Context, now time.Time) error {
 		}
 	}
 	if !m.due.full.After(now) {
-		return errResync
+		return errDue
 	}
 	return nil
 }

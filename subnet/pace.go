@@ -1,6 +1,7 @@
 package subnet
 
 import (
+	"errors"
 	"math/rand/v2"
 	"time"
 )
@@ -9,8 +10,10 @@ const (
 	// publishShare bounds what the publishing of changes takes of one core: after
 	// a table that took 3 ms to put in force the next one waits for 30.
 	publishShare = 10
-	// publishLatest bounds that wait, however slow the machine is.
-	publishLatest = time.Second
+	// publishSoonest is the shortest wait, publishLatest the longest, however slow
+	// the machine is.
+	publishSoonest = 10 * time.Millisecond
+	publishLatest  = time.Second
 )
 
 // pace spaces the tables that changes make: the first one is in force at once,
@@ -19,7 +22,7 @@ type pace struct{ next time.Time }
 
 // published notes that a table was published from began to now.
 func (p *pace) published(began, now time.Time) {
-	p.next = now.Add(min(publishShare*now.Sub(began), publishLatest))
+	p.next = now.Add(min(max(publishSoonest, publishShare*now.Sub(began)), publishLatest))
 }
 
 // Each of n hosts that reads the whole table reads n leases, so that what a fleet
@@ -45,6 +48,14 @@ func fullAfter(n int) time.Duration { return max(compareEvery, squareAt(n, compa
 // herd is a random wait before a host reads its n leases anew because something
 // happened to all hosts: up to 0.1 s in a network of 100, 10 s in one of 1,000.
 func herd(n int) time.Duration { return rand.N(squareAt(n, herdRate) + 1) }
+
+// spread is how long to wait before reading all, because of cause.
+func (m *Manager) spread(cause error) time.Duration {
+	if errors.Is(cause, errDue) {
+		return 0 // its time was random already, and the watch has ended for it
+	}
+	return herd(len(m.table.leases))
+}
 
 // squareAt is how long n times n leases take at a rate per second.
 func squareAt(n, rate int) time.Duration {

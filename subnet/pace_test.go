@@ -1,6 +1,7 @@
 package subnet
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -41,7 +42,8 @@ func TestChangesShareSlowTables(t *testing.T) {
 
 func TestPace(t *testing.T) {
 	for _, tt := range []struct{ took, wait time.Duration }{
-		{time.Millisecond, 10 * time.Millisecond},
+		{time.Microsecond, publishSoonest},
+		{3 * time.Millisecond, 30 * time.Millisecond},
 		{time.Minute, publishLatest},
 	} {
 		var p pace
@@ -70,5 +72,28 @@ func TestReadingAllIsSpread(t *testing.T) {
 	}
 	if most := squareAt(30, herdRate); most > 10*time.Millisecond {
 		t.Errorf("a network of 30 waits up to %v", most)
+	}
+}
+
+// A comparison that is due ends the watch: it must not then wait for others.
+func TestDueComparisonIsNotSpread(t *testing.T) {
+	m := NewManager(nil, Options{})
+	for i := range 1000 {
+		m.table.leases[fmt.Sprint(i)] = Lease{}
+	}
+	m.due.check = epoch.Add(time.Hour)
+	due := m.act(t.Context(), epoch)
+	if !errors.Is(due, errResync) {
+		t.Fatalf("a comparison is due: %v, want errResync", due)
+	}
+	var compacted time.Duration
+	for range 100 {
+		if wait := m.spread(due); wait != 0 {
+			t.Fatalf("the comparison waits another %v", wait)
+		}
+		compacted = max(compacted, m.spread(errResync))
+	}
+	if compacted < time.Second {
+		t.Errorf("1,000 hosts wait at most %v before all of them read all", compacted)
 	}
 }
