@@ -45,9 +45,11 @@ func measureJoin(ctx context.Context, o options) (r joinResult, err error) {
 		return r, fmt.Errorf("an empty network: %w", err)
 	}
 	r.EmptyMemory = empty.memory
+	say("writing %d leases", o.leases)
 	if err := s.fill(ctx, 0, o.leases); err != nil {
 		return r, err
 	}
+	say("a host joins, %d times", o.rounds)
 	var tables, ranges []float64
 	for i := range o.rounds {
 		one, err := s.joinOnce(ctx, o.leases+1+i, o.leases+1+i)

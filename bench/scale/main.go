@@ -61,6 +61,9 @@ func run(ctx context.Context, o options) error {
 	return result.save(o.out)
 }
 
+// say tells on stderr what begins, since the whole takes minutes.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
 // measure makes both measurements, each on an etcd of its own.
 func measure(ctx context.Context, o options) (*result, error) {
 	r := newResult(o)

@@ -34,12 +34,12 @@ func parseOptions(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("scale", flag.ContinueOnError)
 	flags.IntVar(&o.leases, "leases", 10_000, "`number` of leases in etcd when a host joins")
-	flags.IntVar(&o.rounds, "rounds", 5, "`number` of times a host joins")
+	flags.IntVar(&o.rounds, "rounds", 3, "`number` of times a host joins")
 	flags.IntVar(&o.nodes, "nodes", 1000, "`number` of hosts that watch")
 	flags.IntVar(&o.others, "others", 1000, "`number` of leases, beside those of the hosts, that change")
 	flags.IntVar(&o.rate, "rate", 100, "`number` of leases that change in a second")
-	flags.DurationVar(&o.churn, "churn", 30*time.Second, "`time` for which leases change")
-	flags.DurationVar(&o.rest, "rest", time.Minute, "`time` for which the hosts' requests are counted while nothing changes")
+	flags.DurationVar(&o.churn, "churn", 10*time.Second, "`time` for which leases change")
+	flags.DurationVar(&o.rest, "rest", 30*time.Second, "`time` for which the hosts' requests are counted while nothing changes")
 	flags.StringVar(&o.out, "out", filepath.Join("bench", "results", "scale.json"), "`file` for the result")
 	flags.StringVar(&o.show, "show", "", "measure nothing; print the result in this `file`")
 	if err := flags.Parse(args); err != nil {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -44,6 +47,23 @@ func TestChangesReachEveryHost(t *testing.T) {
 	}
 	if put := r.Churn.Requests["Put"]; put != r.Changes {
 		t.Errorf("etcd counted %d writes of %d", put, r.Changes)
+	}
+}
+
+// The committed result is one of this program, and the documentation has its table.
+func TestDocumentedResult(t *testing.T) {
+	r, err := load(filepath.Join("..", "results", "scale.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table bytes.Buffer
+	r.writeTable(&table)
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "scale.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(doc), table.String()) {
+		t.Errorf("docs/scale.md does not have this table of bench/results/scale.json:\n%s", &table)
 	}
 }
 

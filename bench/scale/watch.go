@@ -56,12 +56,14 @@ func measureWatch(ctx context.Context, o options) (r watchResult, err error) {
 		return r, err
 	}
 	defer fleet.stop()
+	say("%d hosts join", o.nodes)
 	began := time.Now()
 	if err := fleet.ask(fleetRequest{Endpoint: s.endpoint, First: o.others, Count: o.nodes, Peers: r.Leases - 1}, nil); err != nil {
 		return r, err
 	}
 	r.JoinS = time.Since(began).Seconds()
 
+	say("%d leases a second change for %v", o.rate, o.churn)
 	var changes []change
 	r.Churn, err = s.costOf(fleet, o.nodes, func() (err error) {
 		changes, err = s.churn(ctx, 0, o.others, o.rate, o.churn)
@@ -73,6 +75,7 @@ func measureWatch(ctx context.Context, o options) (r watchResult, err error) {
 	if err := r.addReach(fleet, changes); err != nil {
 		return r, err
 	}
+	say("the hosts rest for %v", o.rest)
 	r.Rest, err = s.costOf(fleet, o.nodes, func() error { return pause(ctx, o.rest) })
 	if err != nil {
 		return r, err
