@@ -10,7 +10,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-faults lint fuzz bench bench-scale packages packages-for-tests
+.PHONY: help build demo test test-faults test-attack system-test lint fuzz bench bench-scale packages packages-for-tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,15 @@ test-faults: packages-for-tests ## every fault that can happen to etcd, each for
 test-attack: packages-for-tests ## forged packets, and a world that changes around real daemons, two minutes; ATTACK_SEED, ATTACK_PACKETS
 	$(GO) test -race -tags attack -run '^Test(Forged|World)' -timeout 10m -v .
 
+system-test: ## machines with real systemd, etcd and Docker, and the DEB, three minutes; needs root and a Debian mirror
+	@.ci/packages-for-tests system
+	$(GO) test -tags systemtest -count=1 -timeout 20m -v ./internal/systemtest
+
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	 if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet -tags attack ./...
-	$(GO) run $(STATICCHECK) -tags attack ./...
+	$(GO) vet -tags attack,systemtest ./...
+	$(GO) run $(STATICCHECK) -tags attack,systemtest ./...
 
 fuzz: ## run each fuzz target for FUZZTIME (5s)
 	@.ci/fuzz $(FUZZTIME)

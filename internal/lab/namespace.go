@@ -49,6 +49,25 @@ func newNamespace(name string) (*Namespace, error) {
 	return n, nil
 }
 
+// OpenNamespace returns a namespace that others made, by a path to it, for the
+// traffic of this package. addr is the address that others reach it at. The
+// caller closes it.
+func OpenNamespace(name, path string, addr netip.Addr) (*Namespace, error) {
+	n := &Namespace{Name: name, addr: addr, fd: netns.None()}
+	var err error
+	if n.fd, err = netns.GetFromPath(path); err == nil {
+		n.link, err = netlink.NewHandleAt(n.fd, unix.NETLINK_ROUTE)
+	}
+	if err != nil {
+		n.close()
+		return nil, fmt.Errorf("open namespace %s: %w", name, err)
+	}
+	return n, nil
+}
+
+// Close lets go of a namespace that OpenNamespace returned.
+func (n *Namespace) Close() { n.close() }
+
 // Addr is the address others use to reach the namespace.
 func (n *Namespace) Addr() netip.Addr { return n.addr }
 
