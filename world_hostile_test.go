@@ -40,10 +40,10 @@ func TestWorldSourceFilter(t *testing.T) {
 		{peer, pods[1].Addr(), peer.Addr(), "not-for-us"},
 		{peer, pods[1].Addr(), pods[0].Addr(), ""},
 	} {
-		before := c.status(target).Rx
+		before := c.mustStatus(target).Rx
 		c.sendTunnelled(test.from, target, test.src, test.dst)
 		c.waitFor("the packet to be counted", func() error {
-			now := c.status(target).Rx
+			now := c.mustStatus(target).Rx
 			if test.reason == "" && now.Packets == before.Packets+1 || test.reason != "" && now.Drops[test.reason] == before.Drops[test.reason]+1 {
 				return nil
 			}
@@ -108,11 +108,11 @@ func TestWorldLoopsEnd(t *testing.T) {
 	// The other host has no bridge: its kernel sends the packets back into the
 	// overlay.
 	c.must(there.RemoveBridge())
-	before := c.status(there)
+	before := c.mustStatus(there)
 	for range pings {
 		c.silent("the pod is gone", pods[0], lost)
 	}
-	after := c.status(there)
+	after := c.mustStatus(there)
 	if got := after.Rx.Packets - before.Rx.Packets; got != pings {
 		t.Errorf("%d packets arrived for %d pings", got, pings)
 	}
@@ -125,11 +125,11 @@ func TestWorldLoopsEnd(t *testing.T) {
 	// The way to the other host's endpoint leads into the tunnel.
 	loop := &netlink.Route{Dst: ipNetOf(netip.PrefixFrom(there.Addr(), 32)), LinkIndex: c.linkOf(here.Namespace, defaultTunName).Attrs().Index}
 	c.must(here.Link().RouteAdd(loop))
-	before = c.status(here)
+	before = c.mustStatus(here)
 	for range pings {
 		c.silent("the route loops", pods[0], c.pods()[1].Addr())
 	}
-	after = c.status(here)
+	after = c.mustStatus(here)
 	if sent, looped := after.Tx.Packets-before.Tx.Packets, after.Tx.Drops["loop"]-before.Tx.Drops["loop"]; looped < pings || looped > sent {
 		t.Errorf("%d of %d packets were dropped as a loop, want at least %d and each at most once", looped, sent, pings)
 	}
@@ -199,7 +199,7 @@ func TestWorldManyLeases(t *testing.T) {
 		c.put(defaultPrefix+"/subnets/"+key, `{"PublicIP":"198.19.200.1"}`)
 	}
 	c.waitFor("all leases", func() error {
-		if s := c.status(h); s.Peers != blocks*each+1 || s.Skipped != len(overlaps) {
+		if s := c.mustStatus(h); s.Peers != blocks*each+1 || s.Skipped != len(overlaps) {
 			return fmt.Errorf("%d peers, %d skipped; want %d, %d", s.Peers, s.Skipped, blocks*each+1, len(overlaps))
 		}
 		return nil
@@ -209,7 +209,7 @@ func TestWorldManyLeases(t *testing.T) {
 	_, err = c.etcd.Delete(c.ctx, defaultPrefix+"/subnets/10.200.", clientv3.WithRange(defaultPrefix+"/subnets/10.24:"))
 	c.must(err)
 	c.waitFor("the leases to go", func() error {
-		if s := c.status(h); s.Peers != 1 {
+		if s := c.mustStatus(h); s.Peers != 1 {
 			return fmt.Errorf("%d peers", s.Peers)
 		}
 		return nil

@@ -19,10 +19,11 @@ import (
 // The TestWorld tests change the world around real daemons and look at what the
 // pods then see. Each has hosts of its own.
 
-// status is what the daemon on h says of itself.
-func (c *cluster) status(h *lab.Host) (s api.Status) {
+// mustStatus is what the daemon on h says of itself; it must run.
+func (c *cluster) mustStatus(h *lab.Host) api.Status {
 	c.t.Helper()
-	c.must(c.twillJSON(h, &s, "status", "--run-dir", h.RunDir(), "--json"))
+	s, err := c.status(h)
+	c.must(err)
 	return s
 }
 
