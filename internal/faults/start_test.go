@@ -2,6 +2,7 @@ package faults
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"twill/internal/lab"
+	"twill/subnet"
 )
 
 // What happens while a daemon starts: the last host's, which no stream runs to.
@@ -20,6 +22,15 @@ func TestStarts(t *testing.T) {
 	t.Parallel()
 	applyFaults(t, worldOptions{members: 1, daemons: 3}, []fault{
 		{name: "etcd away at start, no cache", hurts: true, apply: awayAtStart, after: (*world).wantSameSubnets},
+		{name: "etcd away at restart, with a cache", apply: cachedStart, after: (*world).wantSameSubnets},
+		{name: "etcd away at restart, lease revoked before", apply: func(w *world) func() {
+			w.waitCached()
+			w.stopLast()
+			_, err := w.etcd.client.Revoke(w.rpc(), w.leaseID(w.lastHost()))
+			w.must(err)
+			return cachedStart(w)
+		}, after: (*world).wantSameSubnets},
+		{name: "etcd away at restart, subnet given away", hurts: true, apply: givenAway, after: fenced},
 		{name: "state directory read-only", apply: func(w *world) func() {
 			w.mountState()
 			w.must(unix.Mount("", w.last().StateDir(), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
@@ -36,11 +47,12 @@ func TestStarts(t *testing.T) {
 	})
 }
 
-func (w *world) last() *lab.Host { return w.hosts[len(w.hosts)-1] }
+func (w *world) lastHost() int   { return len(w.hosts) - 1 }
+func (w *world) last() *lab.Host { return w.hosts[w.lastHost()] }
 
 func (w *world) stopLast() {
 	w.t.Helper()
-	i := len(w.hosts) - 1
+	i := w.lastHost()
 	code, err := w.daemons[i].Stop(w.patient())
 	w.must(err)
 	if code != 0 {
@@ -52,7 +64,51 @@ func (w *world) stopLast() {
 func (w *world) restartLast() {
 	w.t.Helper()
 	w.stopLast()
-	w.startDaemon(len(w.hosts) - 1)
+	w.startDaemon(w.lastHost())
+}
+
+// cachedStart starts a daemon that has a cache, again and without etcd: it must be
+// ready all the same.
+func cachedStart(w *world) func() {
+	i := w.lastHost()
+	if !w.ended[i] {
+		w.waitCached()
+		w.stopLast()
+	}
+	w.must(w.etcd.members[0].stop(w.patient()))
+	w.startDaemon(i)
+	if !strings.Contains(w.daemons[i].Status(), "from cache since") {
+		w.t.Errorf("STATUS=%q does not tell of the cache", w.daemons[i].Status())
+	}
+	return func() { w.must(w.etcd.start(w.patient())) }
+}
+
+// givenAway is a cachedStart of a daemon whose subnet has another owner, which its
+// cache does not know. Its peers know: none of them sends it anything.
+func givenAway(w *world) func() {
+	w.waitCached()
+	w.stopLast()
+	w.giveAway(w.lastHost())
+	start := cachedStart(w)
+	wantFencedByPeers := w.tryFenced(w.lastHost())
+	return func() {
+		wantFencedByPeers()
+		start()
+		w.wantFenced(w.lastHost())
+	}
+}
+
+// waitCached waits until the last daemon's cache has the last marker. It is written
+// every few seconds.
+func (w *world) waitCached() {
+	w.t.Helper()
+	w.waitFor("the cache", func() error {
+		raw, err := os.ReadFile(subnet.CachePath(w.last().StateDir()))
+		if mark := strconv.Itoa(firstMark + int(w.marks)); err == nil && !strings.Contains(string(raw), mark) {
+			err = fmt.Errorf("the marker's port %s is not in it", mark)
+		}
+		return err
+	})
 }
 
 // awayAtStart starts a daemon that knows nothing but its node id, without etcd.
@@ -60,7 +116,7 @@ func awayAtStart(w *world) func() {
 	w.stopLast()
 	w.forget()
 	w.must(w.etcd.members[0].stop(w.patient()))
-	p := w.launchDaemon(len(w.hosts) - 1)
+	p := w.launchDaemon(w.lastHost())
 	w.waitFor("word that etcd is away", func() error {
 		if !strings.Contains(p.Log(), "etcd does not answer") {
 			return errors.New("not a word")
@@ -154,7 +210,7 @@ func (w *world) killFrozen(direction string, limit int) (frozen bool) {
 	w.t.Helper()
 	w.stopLast()
 	w.forget()
-	i := len(w.hosts) - 1
+	i := w.lastHost()
 	w.delete(leaseKey(w.subnets[i]))
 	w.must(freeze(w.last(), direction, limit))
 	p := w.launchDaemon(i)
