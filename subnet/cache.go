@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -23,6 +25,9 @@ type Cache struct {
 	path string
 	log  *slog.Logger
 	next chan Cached // the latest that is not yet written
+
+	mu        sync.Mutex // of the file
+	discarded bool
 }
 
 // NewCache prepares a Cache in the state directory dir; it does no I/O.
@@ -95,7 +100,24 @@ func (c *Cache) write(state Cached) error {
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.discarded {
+		return nil
+	}
 	if err := renameio.WriteFile(c.path, append(raw, '\n'), 0o600); err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	return nil
+}
+
+// Discard removes the file, and nothing is written any more: our subnet is
+// another's.
+func (c *Cache) Discard() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.discarded = true
+	if err := os.Remove(c.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cache: %w", err)
 	}
 	return nil

@@ -254,6 +254,28 @@ func waitLines(t *testing.T, log *logBuffer, text string, want int) {
 	}
 }
 
+// After Discard nothing brings the lease back, not even what was put before.
+func TestDiscardedCache(t *testing.T) {
+	cache := NewCache(t.TempDir(), newLog(&logBuffer{}))
+	if err := cache.write(sampleCached(t)); err != nil {
+		t.Fatal(err)
+	}
+	cache.put(sampleCached(t))
+	for range 2 {
+		if err := cache.Discard(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := cache.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(cache.path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file: %v", err)
+	}
+}
+
 // Whatever lies in the file: no panic, and what is accepted comes out the same
 // when it is written again.
 func FuzzCache(f *testing.F) {

@@ -160,6 +160,9 @@ func explain(err error) string {
 	if errors.Is(err, rpctypes.ErrUserEmpty) {
 		return "etcd wants a login: give etcd-username and etcd-password"
 	}
+	if errors.Is(err, rpctypes.ErrNoSpace) {
+		return "etcd is out of space (NOSPACE alarm): it renews leases, writes wait; compact and defragment it, then `etcdctl alarm disarm`"
+	}
 	s := err.Error()
 	for _, marker := range []string{"transport: Error while dialing: ", "transport: "} {
 		if _, cause, found := strings.Cut(s, marker); found {

@@ -20,44 +20,17 @@ func (d *daemon) publish(v subnet.View) {
 		d.said = status // READY=1 says it too
 		return
 	}
-	d.logChanges(former.View, v)
+	d.news.changes(former.View, v)
 	if status != d.said {
 		d.said = status
 		d.notify(status)
 	}
 }
 
-// logChanges says which peers came, went or moved.
-func (d *daemon) logChanges(old, new subnet.View) {
-	for was, p := range subnet.Changes(old.Peers, new.Peers) {
-		switch {
-		case was == nil:
-			d.Log.Info("peer joined", "subnet", p.Subnet, "endpoint", p.Endpoint, "node", p.Node)
-		case p == nil:
-			d.Log.Info("peer left", "subnet", was.Subnet, "endpoint", was.Endpoint, "node", was.Node)
-		case was.Endpoint != p.Endpoint:
-			d.Log.Info("peer moved", "subnet", p.Subnet, "endpoint", p.Endpoint, "from", was.Endpoint, "node", p.Node)
-		case was.Vanished.IsZero() && !p.Vanished.IsZero():
-			d.Log.Info("peer's lease vanished; it stays for the grace time", "subnet", p.Subnet, "node", p.Node, "grace", d.LeaseGrace)
-		case !was.Vanished.IsZero() && p.Vanished.IsZero():
-			d.Log.Info("peer's lease is back", "subnet", p.Subnet, "node", p.Node)
-		}
-	}
-	problems := make(map[string]string, len(old.Skipped))
-	for _, s := range old.Skipped {
-		problems[s.Lease.Name] = s.Problem
-	}
-	for _, s := range new.Skipped {
-		if problems[s.Lease.Name] != s.Problem {
-			d.Log.Warn("lease is not used", "lease", s.Lease.Name, "problem", s.Problem)
-		}
-	}
-}
-
 func (d *daemon) notifyReady() {
 	v := d.table.Load().View
 	for _, s := range v.Skipped {
-		d.Log.Warn("lease is not used", "lease", s.Lease.Name, "problem", s.Problem)
+		d.news.skipped(s)
 	}
 	for _, m := range d.tunnel.Modes() {
 		d.Log.Info("offload", "name", m.Offload, "on", m.On, "why", m.Why)

@@ -49,6 +49,7 @@ type daemon struct {
 
 	table atomic.Pointer[Table] // in force; for the control socket
 	said  string                // the last STATUS=; publish's own
+	news  *news                 // publish's own
 
 	hostChanged     chan struct{} // wakes keepHost
 	underlayTrouble atomic.Pointer[string]
@@ -62,7 +63,7 @@ func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	d := &daemon{Config: c, store: fdstore.Inherit(), hostChanged: make(chan struct{}, 1)}
+	d := &daemon{Config: c, store: fdstore.Inherit(), hostChanged: make(chan struct{}, 1), news: newNews(c.Log)}
 	defer d.store.Close()
 	if err := d.start(ctx); err != nil {
 		d.undoAll()
@@ -126,6 +127,7 @@ func (d *daemon) keepLease(ctx context.Context) error {
 	err := d.manager.Run(ctx)
 	if errors.Is(err, subnet.ErrFenced) {
 		d.tunnel.SetTable(tunnel.NewTable(noSubnet, nil))
+		d.warnIf(d.cache.Discard()) // a start without etcd must not take the subnet
 	}
 	return err
 }
