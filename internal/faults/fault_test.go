@@ -2,6 +2,7 @@ package faults
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,11 +85,13 @@ func (w *world) suffer(t *testing.T, f fault) {
 	w.t, w.ctx = t, t.Context()
 	defer func() { w.t, w.ctx = before, before.Context() }()
 
-	r := result{fault: f.name, limit: truthLimit, fouls: map[netip.Prefix]string{}}
+	test, _, _ := strings.Cut(t.Name(), "/")
+	r := result{group: strings.TrimPrefix(test, "Test"), fault: f.name, limit: truthLimit, fouls: map[netip.Prefix]string{}}
 	if f.vanishes {
 		r.limit += grace
 	}
-	w.count(&result{fouls: map[netip.Prefix]string{}}) // what was before
+	w.count(&r) // from before: of that only two owners matter, which never may be
+	r.sent, r.lost, r.rounds = 0, 0, 0
 	streams := w.startStreams(f)
 	lift := f.apply(w)
 	if lift != nil {
@@ -108,7 +111,7 @@ func (w *world) suffer(t *testing.T, f fault) {
 	}
 	w.count(&r)
 	r.check(t)
-	r.print()
+	r.keep()
 	if f.after != nil {
 		f.after(w)
 	}

@@ -27,7 +27,16 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	lab.Main(m)
+	lab.Main(suite{m})
+}
+
+// suite is all tests, and the table of their results at the end.
+type suite struct{ *testing.M }
+
+func (s suite) Run() int {
+	code := s.M.Run()
+	printResults()
+	return code
 }
 
 // builtTwill is the program under test as users have it.

@@ -3,7 +3,8 @@ package faults
 import (
 	"fmt"
 	"net/netip"
-	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 // result is what one fault did.
 type result struct {
+	group                  string // the test's name
 	fault                  string
 	sent, lost, duplicated int                     // packets; tables of a crowd
 	fouls                  map[netip.Prefix]string // subnets with two owners
@@ -33,21 +35,32 @@ func (r result) check(t *testing.T) {
 	}
 }
 
-// table prints its heading before its first row.
-var table struct {
+// results are those of all tests so far, to be printed as one table.
+var results struct {
 	sync.Mutex
-	begun bool
+	rows []result
 }
 
-// print adds the result to the table on stdout, which `go test` shows when it
-// runs this package alone.
-func (r result) print() {
-	table.Lock()
-	defer table.Unlock()
-	const format = "%-44s %8v %6v %13v %14v\n"
-	if !table.begun {
-		fmt.Fprintf(os.Stdout, format, "fault", "sent", "lost", "double owners", "time to truth")
-		table.begun = true
+// keep adds r to the table.
+func (r result) keep() {
+	results.Lock()
+	defer results.Unlock()
+	results.rows = append(results.rows, r)
+}
+
+// printResults prints the table to stdout, which `go test` shows when it runs this
+// package alone: the faults by test, in the order in which they happened.
+func printResults() {
+	results.Lock()
+	defer results.Unlock()
+	slices.SortStableFunc(results.rows, func(a, b result) int { return strings.Compare(a.group, b.group) })
+	const format = "%-46s %8v %6v %13v %14v\n"
+	group := ""
+	for _, r := range results.rows {
+		if r.group != group {
+			group = r.group
+			fmt.Printf("\n"+format, group, "sent", "lost", "double owners", "time to truth")
+		}
+		fmt.Printf(format, "  "+r.fault, r.sent, r.lost, len(r.fouls), fmt.Sprintf("%.1f s", r.truth.Seconds()))
 	}
-	fmt.Fprintf(os.Stdout, format, r.fault, r.sent, r.lost, len(r.fouls), fmt.Sprintf("%.1f s", r.truth.Seconds()))
 }
