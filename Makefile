@@ -10,7 +10,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-faults test-attack system-test lint fuzz bench bench-scale packages packages-for-tests
+.PHONY: help build demo test test-faults test-attack soak system-test lint fuzz bench bench-scale packages packages-for-tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-attack: packages-for-tests ## forged packets, and a world that changes arou
 system-test: ## machines with real systemd, etcd and Docker, and the DEB, three minutes; needs root and a Debian mirror
 	@.ci/packages-for-tests system
 	$(GO) test -tags systemtest -count=1 -timeout 20m -v ./internal/systemtest
+
+soak: packages-for-tests ## full load while leases churn, a daemon restarts and packets are lost; SOAK=20m, 2m otherwise
+	SOAK=$(SOAK) $(GO) test -tags attack -run '^TestSoak' -timeout 24h -v .
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

@@ -11,6 +11,8 @@ import (
 const (
 	PeersPath  = "/v1/peers"
 	StatusPath = "/v1/status"
+	// RuntimePath is for those who look for leaks.
+	RuntimePath = "/v1/runtime"
 )
 
 // Peers is the answer to PeersPath.
@@ -112,4 +114,12 @@ type Counters struct {
 	Packets uint64            `json:"packets"`
 	Bytes   uint64            `json:"bytes"`
 	Drops   map[string]uint64 `json:"drops,omitempty"`
+}
+
+// Runtime is the answer to RuntimePath: what the process holds.
+type Runtime struct {
+	Goroutines int `json:"goroutines"`
+	OpenFiles  int `json:"open_files"`
+	// LiveHeap is what the last garbage collection found in use, in bytes.
+	LiveHeap uint64 `json:"live_heap_bytes"`
 }
