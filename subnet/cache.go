@@ -197,7 +197,7 @@ func parseCached(raw []byte) (Cached, error) {
 		return Cached{}, err
 	}
 	if version.Version != cacheVersion {
-		return Cached{}, fmt.Errorf("Version %d: this twill reads %d", version.Version, cacheVersion)
+		return Cached{}, fmt.Errorf("field Version %d: this twill reads %d", version.Version, cacheVersion)
 	}
 	var r rawCached
 	if err := unmarshal(raw, &r); err != nil {
@@ -209,19 +209,19 @@ func parseCached(raw []byte) (Cached, error) {
 	}
 	switch {
 	case c.Config == Config{}:
-		return Cached{}, errors.New("Config: required")
+		return Cached{}, errors.New("field Config: required")
 	case c.Own.Err != nil:
-		return Cached{}, fmt.Errorf("Own: %w", c.Own.Err)
+		return Cached{}, fmt.Errorf("field Own: %w", c.Own.Err)
 	case c.Revision < 1:
-		return Cached{}, fmt.Errorf("Revision %d: want 1 or higher", c.Revision)
+		return Cached{}, fmt.Errorf("field Revision %d: want 1 or higher", c.Revision)
 	case r.TTL < 0 || r.TTL > int64(maxTTL/time.Second):
-		return Cached{}, fmt.Errorf("TTL %d: want 0 to %.0f seconds", r.TTL, maxTTL.Seconds())
+		return Cached{}, fmt.Errorf("field TTL %d: want 0 to %.0f seconds", r.TTL, maxTTL.Seconds())
 	}
 	if err := c.Config.Check(c.Own.Subnet); err != nil {
-		return Cached{}, fmt.Errorf("Own: %w", err)
+		return Cached{}, fmt.Errorf("field Own: %w", err)
 	}
 	if problem := Problem(c.Own, c.Config, netip.Prefix{}); problem != "" {
-		return Cached{}, fmt.Errorf("Own: %s", problem)
+		return Cached{}, fmt.Errorf("field Own: %s", problem)
 	}
 	for _, l := range r.Peers {
 		c.Peers = append(c.Peers, l.lease())

@@ -148,10 +148,7 @@ func (p *prober) readTable() {
 		return
 	}
 	p.table = table
-	p.peers = p.peers[:0]
-	for _, peer := range table.peers {
-		p.peers = append(p.peers, peer)
-	}
+	p.peers = append(p.peers[:0], table.peers...)
 }
 
 // pathOf returns the peer's path, and makes it when the prober first has to do with the peer.
