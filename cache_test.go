@@ -90,3 +90,27 @@ func TestStartWaitsForEtcd(t *testing.T) {
 	c.must(c.StartEtcd(c.ctx))
 	c.must(p.Ready(c.patient()))
 }
+
+// etcd has lost everything, and a host restarts: the cache knows the network, and
+// the same subnet is taken again.
+func TestRestartOverAnEmptyEtcd(t *testing.T) {
+	c := newCluster(t, 2, network(testNetwork))
+	daemons := c.startAll()
+	before := c.subnetOf(c.Hosts[0])
+	c.waitCache(1)
+	c.stop(daemons[0])
+	c.StopEtcd()
+	c.must(c.WipeEtcd())
+	c.must(c.StartEtcd(c.ctx))
+	c.start(c.Hosts[0])
+	c.waitFor("both leases in etcd", func() error {
+		if n := len(c.leases()); n != 2 {
+			return fmt.Errorf("%d leases", n)
+		}
+		return nil
+	})
+	if after := c.subnetOf(c.Hosts[0]); after != before {
+		t.Errorf("subnet %s, want %s", after, before)
+	}
+	c.pingAll()
+}

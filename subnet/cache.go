@@ -24,7 +24,7 @@ import (
 type Cache struct {
 	path string
 	log  *slog.Logger
-	next chan Cached // the latest that is not yet written
+	next chan func() Cached // makes the latest that is not yet written
 
 	mu        sync.Mutex // of the file
 	discarded bool
@@ -32,7 +32,7 @@ type Cache struct {
 
 // NewCache prepares a Cache in the state directory dir; it does no I/O.
 func NewCache(dir string, log *slog.Logger) *Cache {
-	return &Cache{path: CachePath(dir), log: log, next: make(chan Cached, 1)}
+	return &Cache{path: CachePath(dir), log: log, next: make(chan func() Cached, 1)}
 }
 
 // CachePath is where the cache lies in a state directory.
@@ -49,8 +49,9 @@ const (
 	driftShare = 100
 )
 
-// put never waits: only the latest counts.
-func (c *Cache) put(state Cached) {
+// put never waits: only the latest counts. Run calls state, which must not
+// touch what may change.
+func (c *Cache) put(state func() Cached) {
 	select {
 	case <-c.next:
 	default:
@@ -68,7 +69,7 @@ func (c *Cache) Run(ctx context.Context) error {
 			c.writeLast()
 			return nil
 		case state := <-c.next:
-			err := c.write(state)
+			err := c.write(state())
 			switch {
 			case err != nil && err.Error() != failed:
 				c.log.Warn("the cache cannot be written: this host could not start while etcd is away; trying on", "err", err)
@@ -88,7 +89,7 @@ func (c *Cache) Run(ctx context.Context) error {
 func (c *Cache) writeLast() {
 	select {
 	case state := <-c.next:
-		if err := c.write(state); err != nil {
+		if err := c.write(state()); err != nil {
 			c.log.Debug("the last state is not in the cache", "err", err)
 		}
 	default:

@@ -260,7 +260,7 @@ func TestDiscardedCache(t *testing.T) {
 	if err := cache.write(sampleCached(t)); err != nil {
 		t.Fatal(err)
 	}
-	cache.put(sampleCached(t))
+	cache.put(func() Cached { return sampleCached(t) })
 	for range 2 {
 		if err := cache.Discard(); err != nil {
 			t.Fatal(err)

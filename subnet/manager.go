@@ -334,12 +334,13 @@ func (m *Manager) save(v View) {
 		Saved: time.Now(), NodeID: m.opt.Identity.NodeID,
 		Prefix: m.registry.prefix, Endpoints: m.registry.config.Endpoints, ClusterID: m.cluster,
 		Revision: v.Revision, Config: m.config, Own: m.own, TTL: m.ttl, confirmed: m.confirmed,
-		Peers: make([]Lease, 0, len(v.Peers)),
 	}
-	for _, p := range v.Peers {
-		c.Peers = append(c.Peers, p.Lease)
-	}
-	m.opt.Cache.put(c)
+	m.opt.Cache.put(func() Cached {
+		for _, p := range v.Peers {
+			c.Peers = append(c.Peers, p.Lease)
+		}
+		return c
+	})
 }
 
 func (m *Manager) reachable() {

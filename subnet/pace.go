@@ -51,8 +51,11 @@ func herd(n int) time.Duration { return rand.N(squareAt(n, herdRate) + 1) }
 
 // spread is how long to wait before reading all, because of cause.
 func (m *Manager) spread(cause error) time.Duration {
-	if errors.Is(cause, errDue) {
+	switch {
+	case errors.Is(cause, errDue):
 		return 0 // its time was random already, and the watch has ended for it
+	case errors.Is(cause, errFromCache):
+		return 0 // as at any start
 	}
 	return herd(len(m.table.leases))
 }
