@@ -44,6 +44,17 @@ type mtuRound struct {
 	sent      time.Time
 }
 
+// setTop changes the largest size that is wanted, if it is another. What is known of larger ones then means nothing.
+func (m *pathMTU) setTop(top int) {
+	if top == m.top {
+		return
+	}
+	if m.limit >= min(m.top, top) {
+		m.limit = 0
+	}
+	m.top, m.round, m.raise = top, nil, time.Time{}
+}
+
 // current returns the limit, or the top as long as there is none.
 func (m *pathMTU) current() int {
 	if m.limit == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,19 +14,21 @@ import (
 type prober struct {
 	tunnel   *Tunnel
 	interval time.Duration // between probes to a peer in use; 0: no probes
-	mtu      int           // of the device
+	mtu      atomic.Int64  // of the device
 	now      func() time.Time
 	received chan controlMessage
 	refused  chan *Peer // the socket refused a packet as too large
 
-	table   *Table
-	peers   []*Peer // of table
-	next    int     // in peers, the one to visit next
-	budget  int     // probes that may be sent in this tick
-	idle    []*Peer // visited in this tick, and due
-	rounds  []*Peer // those whose path MTU is being found
-	replies rateLimit
-	buffer  []byte
+	table     *Table
+	peers     []*Peer // of table
+	next      int     // in peers, the one to visit next
+	inUse     int     // of peers, in the last turn
+	seenInUse int     // in this turn
+	budget    int     // probes that may be sent in this tick
+	idle      []*Peer // visited in this tick, and due
+	rounds    []*Peer // those whose path MTU is being found
+	replies   rateLimit
+	buffer    []byte
 }
 
 // A controlMessage is a control datagram that was received from a peer.
@@ -40,7 +43,7 @@ const (
 	// DefaultProbeInterval is a good Config.ProbeInterval.
 	DefaultProbeInterval = 2 * time.Second
 	// idleProbes is the interval between probes to a peer with which no packets are exchanged.
-	idleProbes = 30 * time.Second
+	idleProbes = 10 * time.Second
 	// retryProbes is the interval between probes to a peer that has not answered, until it counts as unreachable.
 	retryProbes = time.Second
 
@@ -62,21 +65,30 @@ const (
 )
 
 func newProber(t *Tunnel, config Config) *prober {
-	mtu := config.MTU
-	if mtu == 0 {
-		mtu = maxPacket - encapsulation
-	}
-	return &prober{
+	p := &prober{
 		tunnel:   t,
 		interval: config.ProbeInterval,
-		mtu:      mtu,
 		now:      time.Now,
 		received: make(chan controlMessage, 256),
 		refused:  make(chan *Peer, 64),
 		replies:  rateLimit{interval: allReplyInterval, burst: allReplyBurst},
 		buffer:   make([]byte, maxPacket),
 	}
+	p.setMTU(config.MTU)
+	return p
 }
+
+// SetMTU says that the device has another MTU, in bytes.
+func (t *Tunnel) SetMTU(mtu int) { t.prober.setMTU(mtu) }
+
+func (p *prober) setMTU(mtu int) {
+	if mtu == 0 {
+		mtu = maxUDPPayload
+	}
+	p.mtu.Store(int64(mtu))
+}
+
+func (p *prober) deviceMTU() int { return int(p.mtu.Load()) }
 
 // run probes and answers until ctx is done.
 func (p *prober) run(ctx context.Context) error {
@@ -119,7 +131,9 @@ func (p *prober) tick() {
 		n = (n + ticks - 1) / ticks
 	}
 	for range n {
-		p.next %= len(p.peers)
+		if p.next >= len(p.peers) {
+			p.next, p.inUse, p.seenInUse = 0, p.seenInUse, 0
+		}
 		p.visit(p.peers[p.next], now)
 		p.next++
 	}
@@ -158,7 +172,7 @@ func (p *prober) pathOf(peer *Peer) *path {
 	}
 	path := &path{
 		session: rand.Uint64(),
-		mtu:     pathMTU{top: p.mtu},
+		mtu:     pathMTU{top: p.deviceMTU()},
 		replies: rateLimit{interval: replyInterval, burst: replyBurst},
 	}
 	peer.path.Store(path)
@@ -172,6 +186,9 @@ func (p *prober) visit(peer *Peer, now time.Time) {
 		path.packets, path.used = packets, now
 	}
 	inUse := path.inUse(now)
+	if inUse {
+		p.seenInUse++
+	}
 	if now.Add(visitInterval/2).Before(path.due) && !(inUse && path.idleDue) {
 		return
 	}
@@ -191,8 +208,11 @@ func (p *prober) keep(peer *Peer, now time.Time) {
 	if !p.spend() {
 		return
 	}
-	p.look(peer, now, false)
 	path := p.pathOf(peer)
+	path.mu.Lock()
+	path.mtu.setTop(p.deviceMTU())
+	path.mu.Unlock()
+	p.look(peer, now, false)
 	if !p.probes(peer) {
 		path.setDue(now, DefaultProbeInterval, true)
 		return
@@ -210,6 +230,12 @@ func (p *prober) keep(peer *Peer, now time.Time) {
 	p.advance(peer, now)
 }
 
+// stretch returns the interval at which n peers take no more than half of the budget, if that is longer than the given one.
+func stretch(interval time.Duration, n int) time.Duration {
+	const peersPerSecond = probesPerTick * ticks / 2
+	return max(interval, time.Duration(n)*time.Second/peersPerSecond)
+}
+
 // spend takes a probe from the budget, if there is one.
 func (p *prober) spend() bool {
 	p.budget--
@@ -223,12 +249,12 @@ func (p *prober) probe(peer *Peer, now time.Time) {
 	missed := path.unanswered(now)
 	probe := path.probed(rand.Uint64(), peer.tx.packets.Load(), now)
 	path.mu.Unlock()
-	wait := p.interval
+	wait := stretch(p.interval, p.inUse)
 	switch {
-	case missed > 0 && missed < unreachableAfter:
+	case missed > 0 && missed < unreachableAfter && path.answered > 0:
 		wait = min(wait, retryProbes)
 	case !path.inUse(now):
-		wait = idleProbes
+		wait = stretch(idleProbes, len(p.peers))
 	}
 	path.setDue(now, wait, path.inUse(now))
 	p.send(peer, &controlDatagram{typ: controlProbe, id: probe.id}, controlLen)
@@ -282,16 +308,17 @@ func (p *prober) advance(peer *Peer, now time.Time) {
 
 // setLimit puts the limit of a path in force.
 func (p *prober) setLimit(peer *Peer, limit int) {
-	if limit >= p.mtu {
+	mtu := p.deviceMTU()
+	if limit >= mtu {
 		limit = maxPacket
 	}
 	former := int(peer.limit.Swap(int32(limit)))
 	switch {
 	case former == limit:
 	case limit == maxPacket:
-		p.tunnel.log.Info("path to peer takes the device's MTU again", "peer", peer.subnet, "endpoint", peer.endpoint, "mtu", p.mtu)
+		p.tunnel.log.Info("path to peer takes the device's MTU again", "peer", peer.subnet, "endpoint", peer.endpoint, "mtu", mtu)
 	default:
-		p.tunnel.log.Warn("path to peer takes less than the device's MTU", "peer", peer.subnet, "endpoint", peer.endpoint, "mtu", limit, "device-mtu", p.mtu)
+		p.tunnel.log.Warn("path to peer takes less than the device's MTU", "peer", peer.subnet, "endpoint", peer.endpoint, "mtu", limit, "device-mtu", mtu)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -38,7 +39,8 @@ func (p *proberPair) newRig(own, peer netip.Prefix, endpoint netip.AddrPort) *ri
 	r.near = NewTwillPeer(peer, endpoint)
 	r.tunnel.SetTable(NewTable(own, []*Peer{r.near}))
 	prober := r.tunnel.prober
-	prober.interval, prober.mtu = time.Second, proberMTU
+	prober.interval = time.Second
+	prober.setMTU(proberMTU)
 	prober.now = func() time.Time { return p.now }
 	r.tunnel.lanes[0].inbound.now = prober.now
 	return r
@@ -167,8 +169,8 @@ func TestProbeFindsPeerThatIsAway(t *testing.T) {
 func TestProbeIdlePeer(t *testing.T) {
 	p := newProberPair(t)
 	p.run(10*time.Minute, false)
-	if s := p.stats(); s.ProbesSent < 15 || s.ProbesSent > 30 || s.ProbesAnswered != s.ProbesSent {
-		t.Errorf("%d probes in ten minutes, %d answered, want about 20", s.ProbesSent, s.ProbesAnswered)
+	if s := p.stats(); s.ProbesSent < 45 || s.ProbesSent > 90 || s.ProbesAnswered != s.ProbesSent {
+		t.Errorf("%d probes in ten minutes, %d answered, want about 60", s.ProbesSent, s.ProbesAnswered)
 	}
 	before := p.stats().ProbesSent
 	p.run(10*time.Second, true)
@@ -189,6 +191,23 @@ func TestProbeFindsBlackHole(t *testing.T) {
 	p.checkLimit(1372-mtuPrecision, 1372)
 	p.run(7*time.Minute, true)
 	p.checkLimit(maxPacket, maxPacket)
+}
+
+// The device's MTU may change; the path is then looked at again.
+func TestDeviceMTUChanges(t *testing.T) {
+	p := newProberPair(t)
+	p.lost = func(fromA bool, size int) bool { return fromA && size > 1600 }
+	p.run(5*time.Second, true)
+	p.checkLimit(maxPacket, maxPacket)
+	p.a.tunnel.SetMTU(8972)
+	p.run(5*time.Second, true)
+	p.checkLimit(1600-mtuPrecision, 1600)
+	p.a.tunnel.SetMTU(1400)
+	p.run(3*time.Second, true)
+	p.checkLimit(maxPacket, maxPacket)
+	p.a.tunnel.SetMTU(1700)
+	p.run(5*time.Second, true)
+	p.checkLimit(1600-mtuPrecision, 1600)
 }
 
 // What the kernel has learned is looked into, and believed only where the peer confirms it or cannot be asked.
@@ -266,8 +285,8 @@ func TestProbesAreBounded(t *testing.T) {
 		}
 	}
 	for _, peer := range peers {
-		if peer.Stats().Path.ProbesSent == 0 {
-			t.Fatalf("peer %s was not probed in a minute", peer.subnet)
+		if n := peer.Stats().Path.ProbesSent; n == 0 || !slices.Contains(inUse, peer) && n > 4 {
+			t.Fatalf("peer %s was probed %d times in a minute, want 1 to 4", peer.subnet, n)
 		}
 	}
 }

@@ -25,27 +25,51 @@ type PeerState string
 
 // The states of a peer.
 const (
-	StateUp       PeerState = "up"       // has sent packets in the last two minutes
-	StateSilent   PeerState = "silent"   // has not; it may have nothing to say
-	StateVanished PeerState = "vanished" // its lease is gone; it stays for the grace time
+	StateUp          PeerState = "up"          // has sent packets or replies in the last two minutes
+	StateSilent      PeerState = "silent"      // has not; it may have nothing to say
+	StateUnreachable PeerState = "unreachable" // does not answer probes
+	StateVanished    PeerState = "vanished"    // its lease is gone; it stays for the grace time
 )
 
 // Peer is another host. Counters run since the peer came to its endpoint;
 // bytes are those of the inner packets.
 type Peer struct {
-	Subnet    netip.Prefix   `json:"subnet"`
-	Endpoint  netip.AddrPort `json:"endpoint"`
-	Node      string         `json:"node"`
-	NodeID    string         `json:"node_id"`
-	State     PeerState      `json:"state"`
-	LastSeen  time.Time      `json:"last_seen,omitzero"` // absent: never
-	RxPackets uint64         `json:"rx_packets"`
-	RxBytes   uint64         `json:"rx_bytes"`
-	TxPackets uint64         `json:"tx_packets"`
-	TxBytes   uint64         `json:"tx_bytes"`
-	Drops     uint64         `json:"drops"`
+	Subnet   netip.Prefix   `json:"subnet"`
+	Endpoint netip.AddrPort `json:"endpoint"`
+	Node     string         `json:"node"`
+	NodeID   string         `json:"node_id"`
+	State    PeerState      `json:"state"`
+	Reason   string         `json:"reason,omitempty"`   // of a State that is not up
+	LastSeen time.Time      `json:"last_seen,omitzero"` // absent: never
+	// RTT and ClockAhead, by how much the peer's clock is ahead, are absent
+	// before the first reply to a probe.
+	RTT        *RTT     `json:"rtt,omitempty"`
+	ClockAhead *float64 `json:"clock_ahead_seconds,omitempty"`
+	// Loss is the share of the last 32 probes without an answer, 0 to 1. LossOut
+	// and LossIn are of the packets to and from the peer in about the last half
+	// minute, by both daemons' counters. Absent: not known.
+	Loss    *float64 `json:"loss,omitempty"`
+	LossOut *float64 `json:"loss_out,omitempty"`
+	LossIn  *float64 `json:"loss_in,omitempty"`
+	// PathMTU is the largest inner packet that is sent to the peer in one piece.
+	PathMTU        int    `json:"path_mtu"`
+	ProbesSent     uint64 `json:"probes_sent"`
+	ProbesAnswered uint64 `json:"probes_answered"`
+	RxPackets      uint64 `json:"rx_packets"`
+	RxBytes        uint64 `json:"rx_bytes"`
+	TxPackets      uint64 `json:"tx_packets"`
+	TxBytes        uint64 `json:"tx_bytes"`
+	Drops          uint64 `json:"drops"`
 	// DropReasons divides Drops by reason and lacks reasons that did not occur.
 	DropReasons map[string]uint64 `json:"drop_reasons,omitempty"`
+}
+
+// RTT is the round-trip time to a peer and back, in seconds.
+type RTT struct {
+	Smoothed  float64 `json:"smoothed_seconds"` // RFC 6298
+	Variation float64 `json:"variation_seconds"`
+	Min       float64 `json:"min_seconds"`
+	Last      float64 `json:"last_seconds"`
 }
 
 // Leases is what `twill leases --json` prints.

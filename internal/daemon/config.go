@@ -19,29 +19,30 @@ type Config struct {
 	EmbedEtcd       bool           // run an etcd in this process and use it
 	EmbedEtcdListen netip.AddrPort // its client address
 
-	Network      netip.Prefix // writes a network config if there is none; the zero Prefix: do not
-	Underlay     routes.Selector
-	PublicIP     netip.Addr // what peers send to; the zero Addr: the underlay address
-	PublicPort   uint16     // UDP, that peers send to; 0: Port. Set: other hosts may have the same PublicIP
-	Port         uint16     // UDP, that we listen on; 0: the network config's
-	NodeName     string
-	RenewMargin  time.Duration
-	LeaseGrace   time.Duration
-	SpoofCheck   tunnel.SpoofCheck
-	TunName      string
-	MTU          int // of the TUN, bytes; 0: underlay MTU − encapsulation
-	Queues       int
-	Offloads     tunnel.Offloads
-	RunDir       string // control socket, subnet.env
-	StateDir     string // node id, embedded etcd's data
-	SubnetFile   string // "": subnet.env in RunDir
-	IPMasq       bool
-	ForwardRules bool
-	Resync       time.Duration  // of the iptables rules
-	SetSysctls   bool           // net.ipv4.ip_forward=1, if it is not
-	Healthz      netip.AddrPort // HTTP; port 0: off
-	Version      string
-	Log          *slog.Logger
+	Network       netip.Prefix // writes a network config if there is none; the zero Prefix: do not
+	Underlay      routes.Selector
+	PublicIP      netip.Addr // what peers send to; the zero Addr: the underlay address
+	PublicPort    uint16     // UDP, that peers send to; 0: Port. Set: other hosts may have the same PublicIP
+	Port          uint16     // UDP, that we listen on; 0: the network config's
+	NodeName      string
+	RenewMargin   time.Duration
+	LeaseGrace    time.Duration
+	SpoofCheck    tunnel.SpoofCheck
+	ProbeInterval time.Duration // of peers in use; 0: no probes
+	TunName       string
+	MTU           int // of the TUN, bytes; 0: underlay MTU − encapsulation
+	Queues        int
+	Offloads      tunnel.Offloads
+	RunDir        string // control socket, subnet.env
+	StateDir      string // node id, embedded etcd's data
+	SubnetFile    string // "": subnet.env in RunDir
+	IPMasq        bool
+	ForwardRules  bool
+	Resync        time.Duration  // of the iptables rules
+	SetSysctls    bool           // net.ipv4.ip_forward=1, if it is not
+	Healthz       netip.AddrPort // HTTP; port 0: off
+	Version       string
+	Log           *slog.Logger
 }
 
 const (
@@ -50,6 +51,8 @@ const (
 	// minMTU is what every IPv4 host must be able to take (RFC 791).
 	minMTU = 576
 	maxMTU = 65535 - encapsulation
+	// minProbeInterval is how often the tunnel looks at each peer.
+	minProbeInterval = time.Second
 	// encapsulation is the outer header: IPv4 without options, and UDP.
 	encapsulation = 20 + 8
 )
@@ -76,6 +79,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("subnet-lease-renew-margin %.0f: want 1 to %.0f minutes", c.RenewMargin.Minutes(), subnet.DefaultTTL.Minutes()-1)
 	case c.LeaseGrace < 0:
 		return fmt.Errorf("lease-grace %v: want 0 or more", c.LeaseGrace)
+	case c.ProbeInterval != 0 && c.ProbeInterval < minProbeInterval:
+		return fmt.Errorf("probe-interval %v: want %v or more, or 0 for no probes", c.ProbeInterval, minProbeInterval)
 	case c.Resync <= 0:
 		return fmt.Errorf("iptables-resync %v: want more than 0", c.Resync)
 	case c.Network.IsValid() && c.Network != c.Network.Masked():

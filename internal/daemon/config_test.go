@@ -42,6 +42,7 @@ func TestValidate(t *testing.T) {
 		"subnet-lease-renew-margin 1440: want 1 to 1439 minutes": func(c *Config) { c.RenewMargin = 24 * time.Hour },
 		"subnet-lease-renew-margin 0: want 1 to":                 func(c *Config) { c.RenewMargin = 0 },
 		"lease-grace -1s: want 0 or more":                        func(c *Config) { c.LeaseGrace = -time.Second },
+		"probe-interval 500ms: want 1s or more, or 0":            func(c *Config) { c.ProbeInterval = time.Second / 2 },
 		"iptables-resync 0s: want more than 0":                   func(c *Config) { c.Resync = 0 },
 		"network 10.5.1.0/16 has host bits set":                  func(c *Config) { c.Network = netip.MustParsePrefix("10.5.1.0/16") },
 		"network: Network 10.5.0.0/29":                           func(c *Config) { c.Network = netip.MustParsePrefix("10.5.0.0/29") },

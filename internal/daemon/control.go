@@ -79,7 +79,7 @@ func (c *control) close() { c.listener.Close() }
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+api.PeersPath, func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, reportPeers(d.table.Load(), time.Now()))
+		writeJSON(w, reportPeers(d.table.Load(), int(d.mtu.Load()), time.Now()))
 	})
 	mux.HandleFunc("GET "+api.StatusPath, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, d.status()) })
 	mux.HandleFunc("GET "+api.RuntimePath, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, ownRuntime()) })
@@ -89,28 +89,4 @@ func (d *daemon) handler() http.Handler {
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v) // the client has gone: nobody to tell
-}
-
-// silentAfter is how long a peer may send nothing and still count as up.
-const silentAfter = 2 * time.Minute
-
-func reportPeers(t *Table, now time.Time) api.Peers {
-	out := api.Peers{Peers: make([]api.Peer, 0, len(t.View.Peers))}
-	for i, p := range t.View.Peers {
-		stats := t.Peers[i].Stats()
-		a := api.Peer{
-			Subnet: p.Subnet, Endpoint: p.Endpoint, Node: p.Node, NodeID: p.NodeID,
-			State: api.StateSilent, LastSeen: stats.LastSeen,
-			RxPackets: stats.RxPackets, RxBytes: stats.RxBytes,
-			TxPackets: stats.TxPackets, TxBytes: stats.TxBytes, Drops: stats.Dropped(), DropReasons: dropReasons(stats.Drops[:]),
-		}
-		switch {
-		case !p.Vanished.IsZero():
-			a.State = api.StateVanished
-		case now.Sub(stats.LastSeen) < silentAfter:
-			a.State = api.StateUp
-		}
-		out.Peers = append(out.Peers, a)
-	}
-	return out
 }

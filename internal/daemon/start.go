@@ -158,19 +158,20 @@ func (d *daemon) openTunnel(ctx context.Context) (err error) {
 		closeAll(d.conns)
 	})
 	d.tunnel, err = tunnel.New(tunnel.Config{
-		Device:     d.device,
-		Conns:      d.conns,
-		Address:    d.own.Subnet.Addr(),
-		SpoofCheck: d.SpoofCheck,
-		Log:        d.Log,
+		Device:        d.device,
+		Conns:         d.conns,
+		Address:       d.own.Subnet.Addr(),
+		MTU:           d.deviceMTU(),
+		ProbeInterval: d.ProbeInterval,
+		SpoofCheck:    d.SpoofCheck,
+		Log:           d.Log,
 	})
 	return err
 }
 
 func (d *daemon) applyLink(context.Context) error {
-	if d.MTU > d.underlay.MTU-encapsulation {
-		d.Log.Warn("mtu is larger than the underlay can carry in one piece: large packets will be lost",
-			"mtu", d.MTU, "fits", d.underlay.MTU-encapsulation)
+	if fits := d.underlay.MTU - encapsulation; d.MTU > fits {
+		d.Log.Warn("mtu is larger than the underlay takes in one piece: pods are told so, packet by packet", "mtu", d.MTU, "fits", fits)
 	}
 	d.link = routes.Link{
 		Name:       d.TunName,

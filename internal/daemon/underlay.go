@@ -60,6 +60,7 @@ func (d *daemon) followMTU() error {
 	}
 	d.link.MTU = mtu
 	d.mtu.Store(int64(mtu))
+	d.tunnel.SetMTU(mtu)
 	if err := d.writeSubnetFile(context.Background()); err != nil {
 		return fmt.Errorf("the MTU is %d now: %w", mtu, err)
 	}
