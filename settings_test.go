@@ -5,6 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	"twill/internal/envfile"
 )
 
 func TestLoadSettings(t *testing.T) {
@@ -40,5 +44,40 @@ func TestLoadSettings(t *testing.T) {
 	loadSettings([]string{"twill", "leases"}, []string{dir}, &stderr)
 	if !strings.Contains(stderr.String(), dir) {
 		t.Errorf("said %q about a file that cannot be read", &stderr)
+	}
+}
+
+// Every setting that the packages' settings file offers is one that `twill run` takes.
+func TestShippedSettings(t *testing.T) {
+	raw, err := os.ReadFile("packaging/twill.env")
+	if err != nil {
+		t.Fatal(err)
+	}
+	offered := strings.ReplaceAll(string(raw), "\n#TWILL_", "\nTWILL_")
+	vars, _ := envfile.Parse([]byte(offered))
+	if len(vars) < 5 {
+		t.Fatalf("found only %v", vars)
+	}
+	known := map[string]bool{}
+	for _, f := range runCommand().Flags {
+		for _, name := range f.(cli.DocGenerationFlag).GetEnvVars() {
+			known[name] = true
+		}
+	}
+	for _, v := range vars {
+		if !known[v.Name] {
+			t.Errorf("no flag is read from %s", v.Name)
+		}
+		if v.Name != "TWILL_ETCD_PASSWORD" { // the file's is empty
+			t.Setenv(v.Name, v.Value)
+		}
+	}
+	t.Setenv("TWILL_ETCD_PASSWORD", "x")
+	cfg, err := parseRun(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Network.String() != "10.5.0.0/16" || !cfg.IPMasq || cfg.Underlay.Ifaces[0] != "eth0" {
+		t.Errorf("got %+v", cfg)
 	}
 }
