@@ -11,6 +11,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-faults test-attack soak system-test lint fuzz bench bench-scale packages packages-for-tests
+.PHONY: help build demo test test-faults test-attack system-test lint fuzz bench bench-scale packages packages-for-tests
+.PHONY: help build demo test test-faults lint fuzz bench bench-scale packages test-packages packages-for-tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +56,10 @@ bench-scale: ## measure networks of 10,000 leases and of 1,000 hosts, two minute
 
 packages: ## build DEBs and RPMs into dist/
 	@packaging/build
+
+test-packages: packages-for-tests ## build, check, install, upgrade and remove the packages, three minutes; as root
+	@.ci/packages-for-test-packages
+	$(GO) test -tags packages -count=1 -timeout 15m ./packaging
 
 packages-for-tests: ## install the OS packages that the tests need
 	@.ci/packages-for-tests
