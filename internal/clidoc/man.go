@@ -13,8 +13,8 @@ import (
 func Man(w io.Writer, p Page, release string, exits []Exit, seeAlso []string) error {
 	m := &roff{w: w}
 	m.macro("TH", strings.ToUpper(p.Name()), "1", "", p.Path[0]+" "+release, "User Commands")
-	m.macro("nh")      // names of variables stay in one piece,
-	m.macro("ad", "l") // however ragged the right side
+	m.raw(".nh")   // names of variables stay in one piece,
+	m.raw(".ad l") // however ragged the right side
 	m.macro("SH", "NAME")
 	m.text(p.Name() + " - " + p.Usage)
 	m.macro("SH", "SYNOPSIS")
