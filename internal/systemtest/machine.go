@@ -23,9 +23,9 @@ type Machine struct {
 	Name string
 	Addr netip.Addr // in the underlay
 
+	run     string // Prepared.Run
 	dir     string
-	tun     string   // node of the TUN driver
-	groups  []string // control groups
+	tun     string // node of the TUN driver
 	nspawn  *exec.Cmd
 	ended   chan struct{} // closed when nspawn has ended
 	console bytes.Buffer
@@ -92,13 +92,12 @@ func (m *Machine) furnish() error {
 	return nil
 }
 
-// Boot switches the machine on and waits until systemd has started everything; units that failed are no error.
-func (m *Machine) Boot(ctx context.Context) error {
-	groups, err := makeCgroups(m.Name)
+// PowerOn switches the machine on.
+func (m *Machine) PowerOn() error {
+	groups, err := makeCgroups(m.run + "-" + m.Name)
 	if err != nil {
-		return fmt.Errorf("boot %s: %w", m.Name, err)
+		return fmt.Errorf("switch %s on: %w", m.Name, err)
 	}
-	m.groups = groups
 	// The shell moves itself into the control groups and then becomes systemd-nspawn.
 	m.nspawn = exec.Command("sh", "-c", `for g in $GROUPS_OF_MACHINE; do echo $$ >$g/cgroup.procs || exit 1; done; exec "$0" "$@"`,
 		"systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--machine="+m.Name, "--directory="+m.path("root"),
@@ -109,13 +108,18 @@ func (m *Machine) Boot(ctx context.Context) error {
 	m.console.Reset()
 	m.nspawn.Stdout, m.nspawn.Stderr = &m.console, &m.console
 	if err := m.nspawn.Start(); err != nil {
-		return fmt.Errorf("boot %s: %w", m.Name, err)
+		return fmt.Errorf("switch %s on: %w", m.Name, err)
 	}
 	m.ended = make(chan struct{})
 	go func() {
 		m.nspawn.Wait()
 		close(m.ended)
 	}()
+	return nil
+}
+
+// Booted waits until systemd has started everything; units that failed are no error.
+func (m *Machine) Booted(ctx context.Context) error {
 	return lab.WaitFor(ctx, m.Name+" to boot", func() error {
 		select {
 		case <-m.ended:
@@ -128,6 +132,14 @@ func (m *Machine) Boot(ctx context.Context) error {
 		}
 		return err // which the command has, too, in all other states
 	})
+}
+
+// Boot is PowerOn and Booted.
+func (m *Machine) Boot(ctx context.Context) error {
+	if err := m.PowerOn(); err != nil {
+		return err
+	}
+	return m.Booted(ctx)
 }
 
 // PowerOff shuts the machine down.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 )
 
@@ -28,12 +29,13 @@ var treePackages = []string{
 type Prepared struct {
 	Tree     string   // a root directory that nothing may change
 	Packages []string // DEBs of twill, each newer than the one before
+	Run      string   // tells this test from others at the same time
 }
 
 // Prepare builds packages of twill, one for each version, from the source in root into dir, and the tree unless the user's cache
 // has it. It says on out what it does.
 func Prepare(ctx context.Context, out io.Writer, root, dir string, versions ...string) (Prepared, error) {
-	var p Prepared
+	p := Prepared{Run: strconv.Itoa(os.Getpid())}
 	for _, version := range versions {
 		fmt.Fprintln(out, "build the package", version)
 		deb, err := buildPackage(ctx, root, dir, version)

@@ -105,7 +105,6 @@ func prepareFor(dir string) error {
 type system struct {
 	t        *testing.T
 	ctx      context.Context
-	world    *World
 	machines [2]*Machine
 	outside  *http.Server // on Gateway, says from which address it is asked
 }
@@ -126,6 +125,7 @@ func TestSystem(t *testing.T) {
 		{"a package upgrade loses no packet", (*system).upgrade},
 		{"a killed daemon loses one burst", (*system).killDaemon},
 		{"a machine reboots while etcd is away", (*system).rebootWithoutEtcd},
+		{"Docker waits while there is no subnet", (*system).bootWithoutSubnet},
 		{"broken settings fail the unit and say why", (*system).breakSettings},
 		{"the package is removed and purged", (*system).remove},
 	} {
@@ -493,6 +493,37 @@ func (s *system) rebootWithoutEtcd() {
 		_, err := m.Sh(s.ctx, "twill status")
 		return err // exit code 1 while it is degraded
 	})
+}
+
+// bootWithoutSubnet boots a machine that cannot know its subnet: Docker must not start on another one.
+func (s *system) bootWithoutSubnet() {
+	m := s.machines[1]
+	before := s.subnet(m)
+	s.sh(s.machines[0], "systemctl stop etcd")
+	s.sh(m, "systemctl stop twill; rm /var/lib/twill/cache.json")
+	s.must(m.PowerOff(s.ctx))
+	s.must(m.PowerOn())
+	s.waitFor("Docker to wait for twill, and twill for etcd", func() error {
+		status, err := m.Run(s.ctx, "systemctl", "show", "--value", "--property=ActiveState,StatusText", "twill")
+		if err == nil && (!strings.Contains(status, "activating") || !strings.Contains(status, "etcd")) {
+			err = fmt.Errorf("twill's state is %q", status)
+		}
+		if err != nil {
+			return err
+		}
+		jobs, err := m.Run(s.ctx, "systemctl", "list-jobs", "--no-legend")
+		if err == nil && !strings.Contains(jobs, "docker.service") {
+			err = fmt.Errorf("no job of Docker waits, only:\n%s", jobs)
+		}
+		return err
+	})
+	s.sh(s.machines[0], "systemctl start etcd")
+	s.must(m.Booted(s.ctx))
+	s.waitWell(m)
+	if after := s.subnet(m); after != before {
+		s.t.Errorf("%s: subnet %s, want %s", m.Name, after, before)
+	}
+	s.connect()
 }
 
 // breakSettings leaves a unit that does not try again and again, and a status that tells the reason.

@@ -91,6 +91,7 @@ func (w *World) Add(i int) (*Machine, error) {
 		Name: fmt.Sprintf("machine%d", i),
 		Addr: netip.AddrFrom4([4]byte{198, 18, 0, byte(i)}),
 		tun:  w.tunNode(),
+		run:  w.prepared.Run,
 	}
 	m.dir = filepath.Join(w.dir, m.Name)
 	if err := m.unpack(w.prepared); err != nil {
