@@ -59,8 +59,10 @@ func (s *sender) send(packets []Packet) (int, error) {
 		// Not the group is at fault but its packets, and those of the same size will not fare better.
 		return equalLen(packets[:n]), single
 	}
-	s.segment.turnOff(brokenWhy(err))
-	return 1, nil // the others follow one by one
+	if err != unix.EMSGSIZE { // which is gone now, with the limit that it was about
+		s.segment.turnOff(brokenWhy(err))
+	}
+	return 1, nil // the others follow
 }
 
 // onePort returns the packets at the start of packets that have the same source port.
@@ -74,7 +76,7 @@ func onePort(packets []Packet) []Packet {
 }
 
 // refusesGroup says whether err may mean that the kernel cannot send groups, or not on the way to this peer: EINVAL and EMSGSIZE
-// are about sizes and numbers, EIO about a network card that computes no checksums or a way through IPsec.
+// are about sizes and numbers, EMSGSIZE perhaps about an MTU that changes meanwhile, EIO about a network card that computes no checksums or a way through IPsec.
 func refusesGroup(err error) bool {
 	return err == unix.EIO || err == unix.EINVAL || err == unix.EMSGSIZE
 }

@@ -150,6 +150,32 @@ func TestSegmentSwitchedOff(t *testing.T) {
 	}
 }
 
+// A group that is refused as too large, while its packets pass a moment later, costs neither packets nor the offload.
+func TestGroupTooBigForAMoment(t *testing.T) {
+	from, to := listenWith(t, anyPort, AllOffloads), listenWith(t, anyPort, AllOffloads)
+	refusals := 0
+	from.sender.sendmmsg = func(fd uintptr) bool {
+		if s := &from.sender; s.counts[0] > 1 && refusals < 3 {
+			refusals++
+			s.err = unix.EMSGSIZE
+			return true
+		}
+		return from.sender.sendPending(fd)
+	}
+	batch := fill([]Packet{{Head: []byte("head"), Tail: []byte("tail"), Peer: peerAt(to.LocalAddr())}})
+	for rest := batch; len(rest) > 0; {
+		n, err := from.Send(rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest = rest[n:]
+	}
+	receive(t, to, len(batch))
+	if refusals != 3 || !from.modes.segment.on() {
+		t.Errorf("after %d refusals %+v, want 3 and the offload on", refusals, from.Modes()[0])
+	}
+}
+
 // Packets that are too large for the way are refused with the group that they are in, a shorter last one is not; that is not the
 // offload's fault.
 func TestGroupTooBigForTheUnderlay(t *testing.T) {

@@ -31,7 +31,7 @@ type cut struct {
 func newCut(p *Packet) (cut, bool) {
 	packet, ipLen := p.Head, headerLength(p.Head)
 	fragment := binary.BigEndian.Uint16(packet[offFragment:]) &^ flagDF
-	if !p.Offload.needsChecksum() || int(p.Offload.csumStart) != ipLen || p.Offload.gsoSize == 0 || fragment != 0 {
+	if !p.Offload.needsChecksum() && !p.Offload.checksumValid() || p.transportStart() != ipLen || p.Offload.gsoSize == 0 || fragment != 0 {
 		return cut{}, false
 	}
 	transport := packet[ipLen:]
@@ -131,10 +131,21 @@ func (c *cut) finishUDP(udp []byte, payloadLen int, sum uint32) {
 	binary.BigEndian.PutUint16(udp[offUDPChecksum:], udpChecksum(^fold(sum+uint32(length))))
 }
 
+// transportStart returns where the transport header starts. The kernel says it only of a packet whose checksum is to be finished.
+func (p *Packet) transportStart() int {
+	if p.Offload.needsChecksum() {
+		return int(p.Offload.csumStart)
+	}
+	return headerLength(p.Head)
+}
+
 // segments returns into how many packets p, of which nothing has been checked, is to be cut; at least 1.
 func (p *Packet) segments() int {
-	transport, size := int(p.Offload.csumStart), int(p.Offload.gsoSize)
-	if !p.Offload.isSuper() || size == 0 || len(p.Head) < transport+minTCPHeaderLen || len(p.Head) < minHeaderLen {
+	if !p.Offload.isSuper() || len(p.Head) < minHeaderLen {
+		return 1
+	}
+	transport, size := p.transportStart(), int(p.Offload.gsoSize)
+	if size == 0 || len(p.Head) < transport+minTCPHeaderLen {
 		return 1
 	}
 	payload := p.Len() - transport - udpHeaderLen
@@ -150,7 +161,7 @@ func (p *Packet) segmentLen() int {
 	if !p.Offload.isSuper() {
 		return p.Len()
 	}
-	transport, transportLen := int(p.Offload.csumStart), udpHeaderLen
+	transport, transportLen := p.transportStart(), udpHeaderLen
 	if len(p.Head) < transport+minTCPHeaderLen {
 		return 0
 	}

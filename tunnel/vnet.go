@@ -25,6 +25,10 @@ type vnetHeader struct {
 
 func (h *vnetHeader) needsChecksum() bool { return h.flags&unix.VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 }
 
+// checksumValid says that the checksum was right, of a super-packet those of the packets that it was merged from: the kernel had
+// it from a network card, or a virtual machine.
+func (h *vnetHeader) checksumValid() bool { return h.flags&unix.VIRTIO_NET_HDR_F_DATA_VALID != 0 }
+
 func (h *vnetHeader) isSuper() bool { return h.gsoType != unix.VIRTIO_NET_HDR_GSO_NONE }
 
 // parseVnetHeader reads the header at the start of b.
