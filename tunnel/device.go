@@ -18,6 +18,8 @@ type Packet struct {
 	Peer *Peer
 	// SourcePort says from which of the Conn's source ports an outbound packet leaves, 0 to SourcePorts - 1.
 	SourcePort int
+	// TOS is that of the outer packet of an outbound packet.
+	TOS byte
 	// Limit is the length of the largest fragment that an outbound packet without DF is to be cut into; 0: it fits.
 	Limit int
 	// Offload is what the kernel left undone of a packet that it handed over: its checksum, to cut it into segments.
@@ -42,6 +44,8 @@ type Datagram struct {
 	Data []byte
 	// From is the address and port of the sender, IPv4 in its plain form (not mapped into IPv6).
 	From netip.AddrPort
+	// TOS is that of the outer packet.
+	TOS byte
 	// Truncated says that the datagram was longer than the buffer it was received into.
 	Truncated bool
 }

@@ -49,6 +49,7 @@ const (
 	DropSpoofedSource   // inner source is not in a lease of the endpoint
 	DropControlLimit    // more control datagrams than are answered
 	DropNotForUs        // inner destination is not in our subnet
+	DropECN             // marked as congested, but its transport would not heed that (RFC 6040)
 	DropDeviceDown      // the TUN device is down
 	DropWriteFailed     // any other error of the TUN device
 
@@ -78,6 +79,7 @@ var dropReasonNames = [numDropReasons]string{
 	DropSpoofedSource:   "spoofed-source",
 	DropControlLimit:    "control-limit",
 	DropNotForUs:        "not-for-us",
+	DropECN:             "ecn",
 	DropDeviceDown:      "device-down",
 	DropWriteFailed:     "write-failed",
 }

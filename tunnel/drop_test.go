@@ -132,6 +132,7 @@ func TestInboundDrops(t *testing.T) {
 		{name: "to the sender", datagram: fromNear(udpPacket(nearPod, nearPod, 0)), reason: DropNotForUs, fromPeer: true},
 		{name: "to multicast", datagram: fromNear(udpPacket(nearPod, netip.MustParseAddr("224.0.0.1"), 0)), reason: DropNotForUs, fromPeer: true},
 		{name: "not for us, unchecked", datagram: fromNear(udpPacket(nearPod, farPod, 0)), spoof: SpoofOff, reason: DropNotForUs, fromPeer: true},
+		{name: "marked, not ECN-capable", datagram: Datagram{Data: good, From: nearEndpoint, TOS: ecnCE}, reason: DropECN, fromPeer: true},
 		{name: "device down", datagram: fromNear(good), refuse: unix.EIO, reason: DropDeviceDown, fromPeer: true},
 		{name: "write fails", datagram: fromNear(good), refuse: unix.ENOMEM, reason: DropWriteFailed, fromPeer: true},
 	}

@@ -119,7 +119,7 @@ func (c *fakeConn) Receive() ([]Datagram, error) {
 	case burst := <-c.in:
 		for i, d := range burst {
 			n := copy(c.buffers[i], d.Data)
-			c.datagrams[i] = Datagram{Data: c.buffers[i][:n], From: d.From, Truncated: d.Truncated}
+			c.datagrams[i] = Datagram{Data: c.buffers[i][:n], From: d.From, TOS: d.TOS, Truncated: d.Truncated}
 		}
 		return c.datagrams[:len(burst)], nil
 	case <-c.passed:

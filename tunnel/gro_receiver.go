@@ -21,7 +21,7 @@ type groReceiver struct {
 	msg     unix.Msghdr
 	iovec   unix.Iovec
 	source  unix.RawSockaddrInet4
-	control groupSizeCmsg
+	control receiveControl
 
 	datagrams [2 * burstSize]Datagram
 	n         int
@@ -34,20 +34,12 @@ type group struct {
 	size int
 }
 
-// groupSizeCmsg is the control message of udp(7) that gives the size of the datagrams of a group.
-type groupSizeCmsg struct {
-	header unix.Cmsghdr
-	size   int32
-	_      [4]byte // CMSG_SPACE
-}
-
 func newGROReceiver(raw syscall.RawConn) *groReceiver {
 	r := &groReceiver{raw: raw, buffer: make([]byte, burstBytes+cacheLine+maxPacket+1)}
 	r.recvmsg = r.receiveBurst
 	r.msg.Name = (*byte)(unsafe.Pointer(&r.source))
 	r.msg.Iov = &r.iovec
 	r.msg.SetIovlen(1)
-	r.msg.Control = (*byte)(unsafe.Pointer(&r.control))
 	return r
 }
 
@@ -89,17 +81,18 @@ func (r *groReceiver) receiveBurst(fd uintptr) bool {
 func (r *groReceiver) receiveGroup(fd uintptr, buffer []byte) (int, syscall.Errno) {
 	setIovec(&r.iovec, buffer)
 	r.msg.Namelen = unix.SizeofSockaddrInet4
-	r.msg.SetControllen(int(unsafe.Sizeof(r.control)))
+	r.control.expect(&r.msg)
 	return r.calls.call(unix.SYS_RECVMSG, fd, unsafe.Pointer(&r.msg), unix.MSG_DONTWAIT, 0)
 }
 
 // take adds what was received to the burst.
 func (r *groReceiver) take(data []byte) {
+	tos, size := r.control.read(&r.msg)
 	r.rest = group{
-		Datagram: Datagram{Data: data, From: addrPort(&r.source), Truncated: r.msg.Flags&unix.MSG_TRUNC != 0},
+		Datagram: Datagram{Data: data, From: addrPort(&r.source), TOS: tos, Truncated: r.msg.Flags&unix.MSG_TRUNC != 0},
 		size:     len(data),
 	}
-	if size := r.groupSize(); size > 0 && !r.rest.Truncated {
+	if size > 0 && !r.rest.Truncated {
 		r.rest.size = size
 	}
 	if len(data) == 0 { // an empty datagram is one, too
@@ -108,15 +101,6 @@ func (r *groReceiver) take(data []byte) {
 		return
 	}
 	r.cut()
-}
-
-// groupSize returns the size of the datagrams of a group, 0 for a single datagram.
-func (r *groReceiver) groupSize() int {
-	header := &r.control.header
-	if int(r.msg.Controllen) < unix.CmsgLen(4) || header.Level != unix.IPPROTO_UDP || header.Type != unix.UDP_GRO {
-		return 0
-	}
-	return int(r.control.size)
 }
 
 // cut moves datagrams from the rest to the burst while there is room.

@@ -102,7 +102,7 @@ func (i *inbound) check(table *burstTable, d *Datagram) (Packet, DropReason) {
 	if !table.own.Contains(destination(p.Head)) {
 		return p, DropNotForUs
 	}
-	return p, kept
+	return p, takeTOS(p.Head, d.TOS, p.Peer)
 }
 
 // takeControl hands a control datagram to the prober, if it comes from a peer that runs twill.

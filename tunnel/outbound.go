@@ -85,6 +85,7 @@ func (o *outbound) forward(packets []Packet) []Packet {
 			if p.Peer.twill && o.ports > 1 {
 				p.SourcePort = sourcePort(p.Head, o.ports)
 			}
+			p.TOS = outerTOS(p.Head, p.Peer)
 			packets[n] = p
 			n++
 			continue
@@ -216,7 +217,7 @@ func (o *outbound) split(p *Packet) error {
 			arena = o.segment[:] // its fragments will have those in the arena
 		}
 		segment := c.next(arena)
-		segment.Peer, segment.SourcePort, segment.Limit = p.Peer, p.SourcePort, p.Limit
+		segment.Peer, segment.SourcePort, segment.TOS, segment.Limit = p.Peer, p.SourcePort, p.TOS, p.Limit
 		if err := o.add(segment); err != nil {
 			return err
 		}
@@ -240,7 +241,7 @@ func (o *outbound) add(p Packet) error {
 		if !ok {
 			return nil
 		}
-		fragment.Peer, fragment.SourcePort = p.Peer, p.SourcePort
+		fragment.Peer, fragment.SourcePort, fragment.TOS = p.Peer, p.SourcePort, p.TOS
 		o.batch = append(o.batch, fragment)
 	}
 }

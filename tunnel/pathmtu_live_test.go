@@ -3,7 +3,6 @@ package tunnel
 import (
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -62,17 +61,7 @@ func (o *routedOverlay) setMTU(t *testing.T, mtu int) {
 // silence has the router drop what is too large without a word.
 func (o *routedOverlay) silence(t *testing.T) {
 	t.Helper()
-	path, err := exec.LookPath("iptables")
-	if err != nil {
-		t.Fatalf("%v: install iptables", err)
-	}
-	o.router.do(t, func() error {
-		out, err := exec.Command(path, "-w", "-A", "OUTPUT", "-p", "icmp", "-j", "DROP").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("iptables: %w: %s", err, out)
-		}
-		return nil
-	})
+	o.router.iptables(t, "-A", "OUTPUT", "-p", "icmp", "-j", "DROP")
 }
 
 // use keeps packets on their way from a's pod to b's until the end of the test, so that the path is in use.

@@ -16,6 +16,7 @@ type receiver struct {
 	buffers   [burstSize][]byte
 	iovecs    [burstSize]unix.Iovec
 	sources   [burstSize]unix.RawSockaddrInet4
+	controls  [burstSize]receiveControl
 	headers   [burstSize]mmsghdr
 	datagrams [burstSize]Datagram
 	n         int
@@ -34,6 +35,7 @@ func newReceiver(raw syscall.RawConn) *receiver {
 		msg.Namelen = unix.SizeofSockaddrInet4
 		msg.Iov = &r.iovecs[i]
 		msg.SetIovlen(1)
+		r.controls[i].expect(msg)
 	}
 	return r
 }
@@ -45,12 +47,15 @@ func (r *receiver) receive() ([]Datagram, error) {
 	}
 	for i := range r.n {
 		header := &r.headers[i]
+		tos, _ := r.controls[i].read(&header.msg)
 		r.datagrams[i] = Datagram{
+			TOS:       tos,
 			Data:      r.buffers[i][:header.length],
 			From:      addrPort(&r.sources[i]),
 			Truncated: header.msg.Flags&unix.MSG_TRUNC != 0,
 		}
-		header.msg.Namelen = unix.SizeofSockaddrInet4 // the kernel has written to it
+		header.msg.Namelen = unix.SizeofSockaddrInet4 // the kernel has written to both
+		r.controls[i].expect(&header.msg)
 	}
 	return r.datagrams[:r.n], r.err
 }

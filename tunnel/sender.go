@@ -10,7 +10,7 @@ import (
 // maxUDPPayload is the most that one send takes, with UDP_SEGMENT too: an IPv4 packet less its header and the UDP header.
 const maxUDPPayload = maxPacket - minHeaderLen - udpHeaderLen
 
-// A sender sends batches with sendmmsg(2). With UDP_SEGMENT each message is a group: packets to one peer, of the same size but for
+// A sender sends batches with sendmmsg(2). With UDP_SEGMENT each message is a group: packets to one peer, of the same TOS and size but for
 // a last one that may be shorter. The kernel carries a group as one unit down to the network card.
 type sender struct {
 	ports    []syscall.RawConn     // the sockets, by Packet.SourcePort
@@ -18,10 +18,10 @@ type sender struct {
 	segment  *modeSwitch
 
 	messages [2 * burstSize]mmsghdr
-	counts   [2 * burstSize]int             // packets in each message
-	iovecs   [2 * 2 * burstSize]unix.Iovec  // head and tail of each packet
-	controls [2 * burstSize]segmentSizeCmsg // of the messages that are groups
-	pending  []mmsghdr                      // for sendmmsg
+	counts   [2 * burstSize]int            // packets in each message
+	iovecs   [2 * 2 * burstSize]unix.Iovec // head and tail of each packet
+	controls [2 * burstSize]sendControl
+	pending  []mmsghdr // for sendmmsg
 	sent     int
 	err      error
 }
@@ -32,20 +32,11 @@ type mmsghdr struct {
 	length uint32
 }
 
-// segmentSizeCmsg is the control message of udp(7) that makes a send a group.
-type segmentSizeCmsg struct {
-	header unix.Cmsghdr
-	size   uint16
-	_      [6]byte // CMSG_SPACE
-}
-
 func (s *sender) init(ports []syscall.RawConn, segment *modeSwitch) {
 	s.ports, s.segment = ports, segment
 	s.sendmmsg = s.sendPending
 	for i := range s.controls {
-		header := &s.controls[i].header
-		header.Level, header.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
-		header.SetLen(unix.CmsgLen(2))
+		s.controls[i].init()
 	}
 }
 
@@ -115,7 +106,7 @@ func groupLen(packets []Packet) int {
 	}
 	for n := 1; n < limit; n++ {
 		p := &packets[n]
-		if p.Peer != peer || p.Len() > size {
+		if p.Peer != peer || p.TOS != packets[0].TOS || p.Len() > size {
 			return n
 		}
 		if p.Len() < size {
@@ -147,13 +138,11 @@ func (s *sender) setMessage(i, first int, group []Packet) {
 	msg.Namelen = unix.SizeofSockaddrInet4
 	msg.Iov = unsafe.SliceData(iovecs)
 	msg.SetIovlen(len(iovecs))
-	msg.Control = nil
-	msg.SetControllen(0)
+	size := 0
 	if len(group) > 1 {
-		s.controls[i].size = uint16(group[0].Len())
-		msg.Control = (*byte)(unsafe.Pointer(&s.controls[i]))
-		msg.SetControllen(unix.CmsgSpace(2))
+		size = group[0].Len()
 	}
+	s.controls[i].set(msg, group[0].TOS, size)
 	s.counts[i] = len(group)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -209,6 +210,7 @@ func TestSendGroupsDoesNotAllocate(t *testing.T) {
 	from, to := listenWith(t, anyPort, AllOffloads), listenWith(t, anyPort, AllOffloads)
 	batch := fill([]Packet{{Head: make([]byte, 28), Tail: make([]byte, 900), Peer: peerAt(to.LocalAddr())}})
 	batch[10].Tail = batch[10].Tail[1:] // two groups
+	batch[20].TOS = 0xb8                // and a single one between two
 	checkNoAllocs(t, "send and receive", func() error {
 		for rest := batch; len(rest) > 0; {
 			n, err := from.Send(rest)
@@ -232,8 +234,10 @@ func TestSendGroupsDoesNotAllocate(t *testing.T) {
 func TestReceiveLargeGroup(t *testing.T) {
 	var r groReceiver
 	data := randomBytes(rand.New(rand.NewPCG(35, 36)), 1000)
-	r.control.header.Level, r.control.header.Type = unix.IPPROTO_UDP, unix.UDP_GRO
-	r.control.size = 3
+	header := (*unix.Cmsghdr)(unsafe.Pointer(&r.control))
+	header.Level, header.Type = unix.IPPROTO_UDP, unix.UDP_GRO
+	header.SetLen(unix.CmsgLen(4))
+	*(*int32)(unsafe.Pointer(&r.control[2])) = 3
 	r.msg.SetControllen(unix.CmsgLen(4))
 	r.take(data)
 	var got []byte

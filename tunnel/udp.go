@@ -245,6 +245,9 @@ func setOptions(fd int, reusePort bool, modes *udpModes) error {
 	}
 	probeSegment(fd, modes.segment)
 	enableGRO(fd, modes.gro)
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1); err != nil {
+		return fmt.Errorf("set IP_RECVTOS: %w", err)
+	}
 	return setSending(fd)
 }
 
