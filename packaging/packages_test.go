@@ -20,33 +20,49 @@ import (
 	"twill/internal/lab"
 )
 
+// inLab marks the environment of the tests themselves.
+const inLab = "TWILL_TEST_PACKAGES"
+
+// TestMain fetches nfpm before it enters the lab, which has no network, and removes all temporary files afterwards.
 func TestMain(m *testing.M) {
-	// In the lab there is no network to fetch nfpm from.
-	if os.Getenv("NFPM") == "" {
-		dir, err := installNfpm()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "FAIL:", err)
-			os.Exit(1)
-		}
-		os.Setenv("NFPM", filepath.Join(dir, "nfpm"))
+	if os.Getenv(inLab) != "" {
+		lab.Main(m)
 	}
-	lab.Main(m)
+	code, err := runInLab()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL:", err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
-func installNfpm() (dir string, err error) {
+func runInLab() (exitCode int, err error) {
+	dir, err := os.MkdirTemp("", "twill-packages-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	if err := installNfpm(dir); err != nil {
+		return 1, err
+	}
+	os.Setenv("NFPM", filepath.Join(dir, "nfpm"))
+	os.Setenv("TMPDIR", dir)
+	os.Setenv(inLab, "1")
+	_, exitCode, err = lab.Enter()
+	return exitCode, err
+}
+
+func installNfpm(dir string) error {
 	version, err := os.ReadFile("nfpm-version")
 	if err != nil {
-		return "", err
-	}
-	if dir, err = os.MkdirTemp("", "twill-nfpm-"); err != nil {
-		return "", err
+		return err
 	}
 	cmd := exec.Command("go", "install", "github.com/goreleaser/nfpm/v2/cmd/nfpm@"+strings.TrimSpace(string(version)))
 	cmd.Env = append(os.Environ(), "GOBIN="+dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("install nfpm: %w\n%s", err, out)
+		return fmt.Errorf("install nfpm: %w\n%s", err, out)
 	}
-	return dir, nil
+	return nil
 }
 
 // Versions of the two packages that the tests make: the second is an upgrade.
