@@ -30,18 +30,23 @@ func (c *cluster) next(s *lab.Service, args ...string) {
 	c.must(s.Ready(c.patient()))
 }
 
-// restartUnderLoad returns what arrived, each way, of streams that ran while the first host's daemon was ended and started again
-// with the arguments after.
-func restartUnderLoad(t *testing.T, before, after []string, end func(*cluster, *lab.Process)) (*cluster, *lab.Service, [2]lab.StreamReport) {
+// newService makes two hosts with a pod each; the daemon of the first is a service.
+func newService(t *testing.T, args ...string) (*cluster, *lab.Service) {
 	c := newCluster(t, 2, network(testNetwork))
-	s := c.startService(c.Hosts[0], before...)
+	s := c.startService(c.Hosts[0], args...)
 	c.start(c.Hosts[1])
 	for _, h := range c.Hosts {
 		c.attach(h)
 		c.waitPeers(h, 1)
 	}
-	pods := c.pods()
 	c.pingAll()
+	return c, s
+}
+
+// restartUnderLoad returns what arrived, each way, of streams that ran while the first host's daemon was ended and started again.
+func restartUnderLoad(t *testing.T, args []string, end func(*cluster, *lab.Process)) (*lab.Service, [2]lab.StreamReport) {
+	c, s := newService(t, args...)
+	pods := c.pods()
 	var streams [2]*lab.Stream
 	for i := range streams {
 		stream, err := lab.StartStream(c.ctx, pods[i], pods[1-i], lab.StreamOptions{Rate: restartRate})
@@ -50,10 +55,10 @@ func restartUnderLoad(t *testing.T, before, after []string, end func(*cluster, *
 	}
 	c.waitReceived(streams[:], restartRate/2)
 	end(c, s.Process)
-	c.next(s, after...)
+	c.next(s, args...)
 	counts := []int{streams[0].Report().Received, streams[1].Report().Received}
 	c.waitReceived(streams[:], slices.Max(counts)+restartRate/2)
-	return c, s, [2]lab.StreamReport{streams[0].Stop(), streams[1].Stop()}
+	return s, [2]lab.StreamReport{streams[0].Stop(), streams[1].Stop()}
 }
 
 // waitReceived waits until n packets of each stream have arrived.
@@ -75,7 +80,7 @@ func TestRestartLosesNothing(t *testing.T) {
 		for _, queues := range []string{"1", "2"} {
 			t.Run(fmt.Sprintf("offload=%s/queues=%s", offload, queues), func(t *testing.T) {
 				args := []string{"--offload", offload, "--queues", queues}
-				_, s, reports := restartUnderLoad(t, args, args, (*cluster).stop)
+				s, reports := restartUnderLoad(t, args, (*cluster).stop)
 				for i, r := range reports {
 					t.Logf("direction %d: %d packets, longest gap %v", i, r.Sent, r.LongestGap.Round(time.Millisecond))
 					if r.Lost() != 0 || r.Duplicated != 0 || r.SendError != nil {
@@ -100,7 +105,7 @@ func TestKillLosesOneBurst(t *testing.T) {
 	for _, offload := range []string{"auto", "off"} {
 		t.Run("offload="+offload, func(t *testing.T) {
 			args := []string{"--offload", offload}
-			_, _, reports := restartUnderLoad(t, args, args, func(_ *cluster, p *lab.Process) { p.Kill() })
+			_, reports := restartUnderLoad(t, args, func(_ *cluster, p *lab.Process) { p.Kill() })
 			for i, r := range reports {
 				t.Logf("direction %d: %d of %d packets lost", i, r.Lost(), r.Sent)
 				if r.Lost() > killedBurst || r.Duplicated != 0 {
@@ -127,7 +132,9 @@ func TestRestartWithOtherConfiguration(t *testing.T) {
 		{"offloads on", []string{"--offload", "off"}, nil, []string{"adopt TUN device twill0, queue 0: its flags", "adopted the UDP sockets"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, s, _ := restartUnderLoad(t, tt.before, tt.after, (*cluster).stop)
+			c, s := newService(t, tt.before...)
+			c.stop(s.Process)
+			c.next(s, tt.after...)
 			for _, want := range tt.want {
 				if !strings.Contains(s.Log(), want) {
 					t.Errorf("the log does not say %q:\n%s", want, s.Log())
@@ -160,12 +167,7 @@ func TestRestartWithOtherConfiguration(t *testing.T) {
 
 // A device that somebody deleted meanwhile is made anew.
 func TestRestartAfterDeviceWasDeleted(t *testing.T) {
-	c := newCluster(t, 2, network(testNetwork))
-	s := c.startService(c.Hosts[0])
-	c.start(c.Hosts[1])
-	for _, h := range c.Hosts {
-		c.attach(h)
-	}
+	c, s := newService(t)
 	c.stop(s.Process)
 	twill0, err := c.Hosts[0].Link().LinkByName(defaultTunName)
 	c.must(err)
@@ -177,12 +179,7 @@ func TestRestartAfterDeviceWasDeleted(t *testing.T) {
 
 // A start that fails leaves device and store as they were, for the next one.
 func TestFailedStartKeepsDescriptors(t *testing.T) {
-	c := newCluster(t, 2, network(testNetwork))
-	s := c.startService(c.Hosts[0])
-	c.start(c.Hosts[1])
-	for _, h := range c.Hosts {
-		c.attach(h)
-	}
+	c, s := newService(t)
 	before := s.Stored()
 	c.stop(s.Process)
 	c.must(s.Next("--healthz-ip", "203.0.113.1", "--healthz-port", "10256")) // not an address of this host
