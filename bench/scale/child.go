@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
 
 	"twill/internal/lab"
 )
@@ -16,6 +18,9 @@ import (
 // a request and an answer at a time, over the child's stdin and stdout; the child
 // ends with its stdin.
 const roleEnv = "TWILL_SCALE_ROLE"
+
+// profileEnv names a directory: each child writes its CPU profile into it.
+const profileEnv = "TWILL_SCALE_PROFILES"
 
 var roles = map[string]func(context.Context, *parent) error{
 	"etcd":  runStore,
@@ -46,12 +51,35 @@ func runChild(role string) int {
 	p := &parent{in: json.NewDecoder(os.Stdin), out: json.NewEncoder(os.Stdout)}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	err := roles[role](ctx, p)
+	stop, err := profile(role)
+	if err == nil {
+		err = roles[role](ctx, p)
+		stop()
+	}
 	if err == nil || errors.Is(err, io.EOF) {
 		return 0
 	}
 	p.out.Encode(reply{Err: fmt.Sprintf("%s: %v", role, err)})
 	return 1
+}
+
+// profile writes a CPU profile from here to stop, if one is wanted.
+func profile(role string) (stop func(), err error) {
+	dir := os.Getenv(profileEnv)
+	if dir == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s-%d.pprof", role, os.Getpid())))
+	if err != nil {
+		return nil, fmt.Errorf("CPU profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, fmt.Errorf("CPU profile: %w", err)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, nil
 }
 
 // child is a process that acts as a role.

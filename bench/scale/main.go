@@ -53,6 +53,12 @@ func run(ctx context.Context, o options) error {
 		result.writeTable(os.Stdout)
 		return nil
 	}
+	if o.profiles != "" {
+		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
+			return err
+		}
+		os.Setenv(profileEnv, o.profiles) // for the children
+	}
 	result, err := measure(ctx, o)
 	if err != nil {
 		return err

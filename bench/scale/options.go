@@ -19,6 +19,8 @@ type options struct {
 	rest   time.Duration // how long the nodes are counted when nothing changes
 	out    string
 	show   string // result file to show; empty: measure
+	// profiles is a directory for CPU profiles of each child; empty: none.
+	profiles string
 }
 
 const (
@@ -42,6 +44,7 @@ func parseOptions(args []string) (options, error) {
 	flags.DurationVar(&o.rest, "rest", 30*time.Second, "`time` for which the hosts' requests are counted while nothing changes")
 	flags.StringVar(&o.out, "out", filepath.Join("bench", "results", "scale.json"), "`file` for the result")
 	flags.StringVar(&o.show, "show", "", "measure nothing; print the result in this `file`")
+	flags.StringVar(&o.profiles, "profiles", "", "write a CPU profile of each process, for go tool pprof, into this `directory`")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
