@@ -15,8 +15,8 @@ type roster struct {
 	// places holds the keys that speak for one subnet: mostly one, two where
 	// one names an IPv6 subnet too.
 	places  map[place]*claim
-	touched map[place]bool // to be judged before the next view
-	judge   judge          // that the claims were judged by
+	touched []*claim // to be judged before the next view, each once
+	judge   judge    // that the claims were judged by
 
 	// Of the latest view, both ordered by subnet. Views share them: they are
 	// replaced, never changed.
@@ -33,6 +33,8 @@ type place struct {
 
 // claim is who wants a place, and who has it.
 type claim struct {
+	at      place
+	touched bool // stands in the roster's touched
 	names   []string
 	peer    *Peer // nil: nobody that we use
 	skipped []Skipped
@@ -47,7 +49,7 @@ type judge struct {
 }
 
 func newRoster() roster {
-	return roster{places: map[place]*claim{}, touched: map[place]bool{}}
+	return roster{places: map[place]*claim{}}
 }
 
 func placeOf(l Lease) place {
@@ -60,14 +62,21 @@ func placeOf(l Lease) place {
 // touch says that l came, changed or went.
 func (r *roster) touch(l Lease) {
 	at := placeOf(l)
-	r.touched[at] = true
 	c := r.places[at]
 	if c == nil {
-		c = &claim{}
+		c = &claim{at: at}
 		r.places[at] = c
 	}
 	if !slices.Contains(c.names, l.Name) {
 		c.names = append(c.names, l.Name)
+	}
+	r.rejudge(c)
+}
+
+func (r *roster) rejudge(c *claim) {
+	if !c.touched {
+		c.touched = true
+		r.touched = append(r.touched, c)
 	}
 }
 
@@ -81,8 +90,8 @@ func (t *table) view(c Config, own Lease, etcd EtcdState) View {
 func (r *roster) update(t *table, j judge) {
 	if j != r.judge {
 		r.judge = j
-		for at := range r.places {
-			r.touched[at] = true
+		for _, c := range r.places {
+			r.rejudge(c)
 		}
 	}
 	if len(r.touched) == 0 {
@@ -90,19 +99,19 @@ func (r *roster) update(t *table, j judge) {
 	}
 	var changed []placed
 	skips := false
-	for at := range r.touched {
-		c := r.places[at]
+	for _, c := range r.touched {
+		c.touched = false
 		before := *c
 		c.settle(t, j)
 		if len(c.names) == 0 {
-			delete(r.places, at)
+			delete(r.places, c.at)
 		}
 		if before.peer != nil || c.peer != nil {
-			changed = append(changed, placed{at.subnet, c.peer})
+			changed = append(changed, placed{c.at.subnet, c.peer})
 		}
 		skips = skips || len(before.skipped) > 0 || len(c.skipped) > 0
 	}
-	clear(r.touched)
+	r.touched = nil // not kept: after a snapshot it is as long as the table
 	r.peers = merge(r.peers, changed)
 	if skips {
 		r.collectSkipped()
