@@ -1,10 +1,10 @@
 package subnet
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -49,7 +49,7 @@ type rawValue struct {
 
 // rawData is BackendData as twill encodes it.
 type rawData struct {
-	Proto  *int
+	Proto  json.RawMessage // a whole number; that it is there makes the object ours
 	Node   string
 	NodeID string
 	Port   int
@@ -99,21 +99,22 @@ func (r rawValue) validate() (Value, error) {
 
 // readData fills in twill's own fields. BackendData is ours when it is an object with a Proto.
 func (v *Value) readData(data json.RawMessage) error {
-	var probe struct{ Proto json.RawMessage }
-	if json.Unmarshal(data, &probe) != nil || probe.Proto == nil {
-		return nil
-	}
 	var d rawData
-	if err := unmarshal(data, &d); err != nil {
+	err := unmarshal(data, &d) // goes on after a field of the wrong kind
+	switch {
+	case d.Proto == nil:
+		return nil
+	case err != nil:
 		return fmt.Errorf("BackendData.%w", err)
 	}
-	if d.Proto == nil || *d.Proto < 1 {
-		return fmt.Errorf("BackendData.Proto %s: want 1 to %d", bytes.TrimSpace(probe.Proto), maxProto)
+	proto, err := strconv.Atoi(string(d.Proto))
+	if err != nil || proto < 1 {
+		return fmt.Errorf("BackendData.Proto %.64s: want a whole number, 1 to %d", d.Proto, maxProto)
 	}
 	if d.Port < 0 || d.Port > 65535 {
 		return fmt.Errorf("BackendData.Port %d: want 0 to 65535", d.Port)
 	}
-	v.Proto, v.Node, v.NodeID, v.Port = *d.Proto, d.Node, d.NodeID, uint16(d.Port)
+	v.Proto, v.Node, v.NodeID, v.Port = proto, d.Node, d.NodeID, uint16(d.Port)
 	return nil
 }
 
@@ -165,7 +166,7 @@ func (v Value) Marshal() []byte {
 		r.PublicIPv6 = &s
 	}
 	if v.Proto > 0 {
-		r.BackendData = mustMarshal(rawData{&v.Proto, v.Node, v.NodeID, int(v.Port)})
+		r.BackendData = mustMarshal(rawData{json.RawMessage(strconv.Itoa(v.Proto)), v.Node, v.NodeID, int(v.Port)})
 	}
 	return mustMarshal(r)
 }

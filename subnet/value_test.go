@@ -77,7 +77,7 @@ func TestParseValueErrors(t *testing.T) {
 		{`{"PublicIP":"192.168.64.3","BackendType":7}`, []string{"BackendType", "number", "a string"}},
 		{`{"PublicIP":"192.168.64.3","BackendType":"a\u001b[2J"}`, []string{"BackendType", "printable"}},
 		{`{"PublicIP":"192.168.64.3","BackendType":"` + strings.Repeat("a", 65) + `"}`, []string{"BackendType", "65 bytes", "at most 64"}},
-		{ours(`"Proto":"1"`), []string{"BackendData.Proto", "string", "a whole number"}},
+		{ours(`"Proto":"1"`), []string{"BackendData.Proto", `"1"`, "a whole number"}},
 		{ours(`"Proto":0`), []string{"BackendData.Proto 0", "1 to 65535"}},
 		{ours(`"Proto":-1`), []string{"BackendData.Proto -1", "1 to 65535"}},
 		{ours(`"Proto":65536`), []string{"BackendData.Proto 65536", "1 to 65535"}},
