@@ -8,11 +8,12 @@ import (
 
 const (
 	// publishShare bounds what the publishing of changes takes of one core: after
-	// a table that took 3 ms to put in force the next one waits for 30.
+	// a table that took 8 ms to put in force the next one waits for 80.
 	publishShare = 10
-	// publishSoonest is the shortest wait, publishLatest the longest, however slow
-	// the machine is.
-	publishSoonest = 10 * time.Millisecond
+	// publishSoonest is the shortest wait: less than a TCP sender waits before it
+	// repeats (200 ms on Linux), so that nobody feels it. publishLatest is the
+	// longest, however slow the machine is.
+	publishSoonest = 50 * time.Millisecond
 	publishLatest  = time.Second
 )
 

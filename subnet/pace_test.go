@@ -43,7 +43,7 @@ func TestChangesShareSlowTables(t *testing.T) {
 func TestPace(t *testing.T) {
 	for _, tt := range []struct{ took, wait time.Duration }{
 		{time.Microsecond, publishSoonest},
-		{3 * time.Millisecond, 30 * time.Millisecond},
+		{8 * time.Millisecond, 80 * time.Millisecond},
 		{time.Minute, publishLatest},
 	} {
 		var p pace
