@@ -63,8 +63,53 @@ func jitter(d time.Duration) time.Duration { return d - rand.N(d/10+1) }
 // check asks etcd, by a linearized read, whether our lease is still ours, and
 // puts right what is not. Only what Run has to act on is an error.
 func (m *Manager) check(ctx context.Context) error {
+	m.asked = nil // that answer would be older
+	return m.checked(ctx, m.readOwn(ctx, m.question()))
+}
+
+// question is what an answer on our own lease has to be compared with.
+type question struct {
+	own      Lease
+	revision int64 // of the table
+}
+
+// ownWord is etcd's word on our own lease.
+type ownWord struct {
+	question
+	lease Lease
+	found bool
+	at    answer
+	err   error
+}
+
+func (m *Manager) question() question { return question{own: m.own, revision: m.table.revision} }
+
+func (m *Manager) readOwn(ctx context.Context, q question) ownWord {
+	w := ownWord{question: q}
+	w.lease, w.found, w.at, w.err = m.registry.lease(ctx, q.own.Name)
+	return w
+}
+
+// ask is check while events are folded on: asked brings the word for checked. An
+// etcd that takes seconds for a read must not hold up the table for as long.
+func (m *Manager) ask(ctx context.Context) {
+	m.due.check = time.Now().Add(jitter(m.opt.CheckEvery))
+	if m.asked != nil {
+		return
+	}
+	q, word := m.question(), make(chan ownWord, 1)
+	m.asked = word
+	go func() { word <- m.readOwn(ctx, q) }()
+}
+
+// checked acts on etcd's word on our own lease.
+func (m *Manager) checked(ctx context.Context, w ownWord) error {
 	before := m.own
-	err := m.compareOwn(ctx)
+	if w.own != before { // renamed or taken again since it was asked
+		m.due.check = time.Now()
+		return nil
+	}
+	err := m.compareOwn(ctx, w)
 	if m.own != before {
 		m.publish()
 	}
@@ -77,28 +122,30 @@ func (m *Manager) check(ctx context.Context) error {
 	return nil
 }
 
-// compareOwn looks whether etcd is what the watch makes us believe. After an
-// outage the watch goes on where it was, and the whole table is compared too, not
-// by all hosts at once.
-func (m *Manager) compareOwn(ctx context.Context) error {
-	l, found, at, err := m.registry.lease(ctx, m.own.Name)
-	if err != nil {
-		return err
+// compareOwn looks whether etcd is what the watch makes us believe. After the
+// connection broke, the watch goes on where it was, with an etcd that may be
+// another; so the whole table is compared too, not by all hosts at once. A mere
+// late answer is no reason: an etcd that is slow under load must not be asked for
+// everything by every host.
+func (m *Manager) compareOwn(ctx context.Context, w ownWord) error {
+	if w.err != nil {
+		return w.err
 	}
 	told, known := m.table.leases[m.own.Name]
-	if err := m.judge(ctx, l, found); err != nil {
+	if err := m.judge(ctx, w.lease, w.found); err != nil {
 		return err
 	}
-	if !m.etcd.Reachable {
-		m.reachable()
+	m.reachable()
+	if m.broke {
+		m.broke = false
 		m.compareWithin(herd(len(m.table.leases)))
 	}
 	switch {
-	case at.cluster != m.cluster:
+	case w.at.cluster != m.cluster:
 		return fmt.Errorf("%w: another cluster answers", errResync)
-	case at.revision < m.table.revision:
-		return fmt.Errorf("%w: etcd went back from revision %d to %d, as after a restore", errResync, m.table.revision, at.revision)
-	case known != found || told.ModRevision != l.ModRevision:
+	case w.at.revision < w.revision:
+		return fmt.Errorf("%w: etcd went back from revision %d to %d, as after a restore", errResync, w.revision, w.at.revision)
+	case known != w.found || told.ModRevision != w.lease.ModRevision:
 		return fmt.Errorf("%w: lease %s changed and the watch has not said so", errResync, m.own.Name)
 	}
 	return nil

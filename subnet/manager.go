@@ -55,6 +55,10 @@ type Manager struct {
 	moves         chan netip.Addr // to which this host has moved, from MoveTo
 	// wrote are values whose write got no answer.
 	wrote []Value
+	// asked brings etcd's word on our own lease; nil: nobody has asked.
+	asked <-chan ownWord
+	// broke: the connection did, and the table has not been compared since.
+	broke bool
 
 	confirmed instant       // etcd keeps our lease for ttl from here on
 	ttl       time.Duration // 0 of a reservation
@@ -203,6 +207,7 @@ func (m *Manager) reload(ctx context.Context) error {
 		return err
 	}
 	m.table.load(s, time.Now())
+	m.broke = false
 	m.noteCluster(s.ClusterID)
 	m.noteConfig(s.Config)
 	own, found := m.table.leases[m.own.Name]
@@ -231,7 +236,10 @@ var errDue = fmt.Errorf("%w: it is time", errResync)
 // cannot go on from where it was.
 func (m *Manager) follow(ctx context.Context) error {
 	watchCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer func() {
+		cancel()
+		m.asked = nil
+	}()
 	events, lost, err := m.registry.watch(watchCtx, m.table.revision+1)
 	if err != nil {
 		return err
@@ -254,12 +262,22 @@ func (m *Manager) follow(ctx context.Context) error {
 		case ip := <-m.moves:
 			wake.Stop()
 			m.move(ip)
+		case word := <-m.asked:
+			wake.Stop()
+			m.asked = nil
+			if err := m.checked(ctx, word); err != nil {
+				return err
+			}
 		case <-lost:
 			wake.Stop()
+			m.broke = true
 			if err := m.check(ctx); err != nil {
 				return err
 			}
 		case now := <-wake.C:
+			if !m.due.check.After(now) {
+				m.ask(watchCtx)
+			}
 			if err := m.act(ctx, now); err != nil {
 				return err
 			}
