@@ -41,7 +41,13 @@ func listenControl(path string, h http.Handler, log *slog.Logger) (*control, err
 		l.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	return newControl(l, h, log), nil
+	if h, err = onlyAllowed(path, h); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	c := newControl(l, h, log)
+	c.server.ConnContext = withCredentials
+	return c, nil
 }
 
 // listenHealthz serves /healthz as Flannel does: 200 while the daemon runs.
