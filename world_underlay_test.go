@@ -21,8 +21,9 @@ func TestWorldNAT(t *testing.T) {
 	c := newCluster(t, 3, network(testNetwork))
 	outside, inside, router := c.Hosts[0], c.Hosts[1], c.Hosts[2]
 	c.putBehind(inside, router)
-	c.start(outside)
-	c.start(inside, "--iface", "eth1", "--public-ip", router.Addr().String())
+	// Probes would keep the mappings alive.
+	c.start(outside, "--probe-interval", "0")
+	c.start(inside, "--probe-interval", "0", "--iface", "eth1", "--public-ip", router.Addr().String())
 	for _, h := range []*lab.Host{outside, inside} {
 		c.attach(h)
 		c.waitPeers(h, 1)
