@@ -10,7 +10,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-faults test-attack soak system-test lint fuzz bench bench-scale packages packages-for-tests
+.PHONY: help build demo test test-faults test-attack soak race-load system-test lint fuzz bench bench-scale packages packages-for-tests
 .PHONY: help build demo test test-faults test-attack system-test lint fuzz bench bench-scale packages packages-for-tests
 .PHONY: help build demo test test-faults lint fuzz bench bench-scale packages test-packages packages-for-tests
 
@@ -38,6 +38,9 @@ system-test: ## machines with real systemd, etcd and Docker, and the DEB, three 
 
 soak: packages-for-tests ## full load while leases churn, a daemon restarts and packets are lost; SOAK=20m, 2m otherwise
 	SOAK=$(SOAK) $(GO) test -tags attack -run '^TestSoak' -timeout 24h -v .
+
+race-load: packages-for-tests ## a minute of the soak's full load with the race detector in test and daemons
+	SOAK=1m $(GO) test -race -tags attack -run '^TestSoak' -timeout 10m -v .
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
