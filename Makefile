@@ -10,9 +10,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-faults test-attack soak race-load system-test lint fuzz bench bench-scale packages packages-for-tests
-.PHONY: help build demo test test-faults test-attack system-test lint fuzz bench bench-scale packages packages-for-tests
-.PHONY: help build demo test test-faults lint fuzz bench bench-scale packages test-packages packages-for-tests
+.PHONY: help build demo test test-faults test-attack soak race-load system-test lint fuzz bench bench-scale packages test-packages packages-for-tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
