@@ -161,3 +161,51 @@ func BenchmarkMerge(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkInboundChecks is the cost of what each --spoof-check asks of a packet, without the fakes: a burst from one of 1000 peers.
+func BenchmarkInboundChecks(b *testing.B) {
+	peers := manyPeers(1000)
+	own := netip.MustParsePrefix("10.255.0.0/24")
+	for _, spoof := range []SpoofCheck{SpoofStrict, SpoofSource, SpoofOff} {
+		b.Run("spoof-check="+spoof.String(), func(b *testing.B) {
+			r := newRig(b, spoof)
+			r.tunnel.SetTable(NewTable(own, peers))
+			in := r.tunnel.lanes[0].inbound
+			from := peers[500]
+			datagrams := fill([]Datagram{{Data: udpPacket(from.subnet.Addr().Next(), own.Addr().Next(), 1400), From: from.endpoint}})
+			b.ReportAllocs()
+			for b.Loop() {
+				if len(in.accept(datagrams)) != len(datagrams) {
+					b.Fatal("a packet was dropped")
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(datagrams)), "ns/packet")
+		})
+	}
+}
+
+// BenchmarkSendTOS is the cost of a group's TOS: one control message more.
+func BenchmarkSendTOS(b *testing.B) {
+	for _, tos := range []byte{0, 0xb8} {
+		b.Run(fmt.Sprintf("tos=%02x", tos), func(b *testing.B) {
+			from, to := listenWith(b, anyPort, AllOffloads), listenWith(b, anyPort, AllOffloads)
+			batch := make([]Packet, 46)
+			for i := range batch {
+				batch[i] = Packet{Head: make([]byte, 1400), Peer: peerAt(to.LocalAddr()), TOS: tos}
+				batch[i].Peer = batch[0].Peer
+			}
+			for b.Loop() {
+				if _, err := from.Send(batch); err != nil {
+					b.Fatal(err)
+				}
+				for n := 0; n < len(batch); {
+					datagrams, err := to.Receive()
+					if err != nil {
+						b.Fatal(err)
+					}
+					n += len(datagrams)
+				}
+			}
+		})
+	}
+}

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func listenWith(t *testing.T, addr netip.AddrPort, offloads Offloads) *udpConn {
+func listenWith(t testing.TB, addr netip.AddrPort, offloads Offloads) *udpConn {
 	t.Helper()
 	conns, err := ListenConfig{Address: addr, Sockets: 1, Offloads: offloads}.Listen()
 	if err != nil {

@@ -30,7 +30,7 @@ func listen(t *testing.T, addr netip.AddrPort, n int) []Conn {
 	return conns
 }
 
-func setDeadlines(t *testing.T, c Conn, at time.Time) {
+func setDeadlines(t testing.TB, c Conn, at time.Time) {
 	t.Helper()
 	if err := errors.Join(c.SetReadDeadline(at), c.SetWriteDeadline(at)); err != nil {
 		t.Fatal(err)
