@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"golang.org/x/sys/unix"
 )
 
 // What happens to etcd's data.
 func TestData(t *testing.T) {
 	t.Parallel()
 	applyFaults(t, worldOptions{members: 1, daemons: 3}, []fault{
-		{name: "compaction past the watch", apply: compactedWhileCutOff},
+		{name: "compaction past the watch", apply: compactedPastTheWatch},
 		{name: "data directory wiped", quick: true, apply: wiped},
 		{name: "restored from an older backup", vanishes: true, apply: restored},
 		{name: "no space (NOSPACE alarm)", apply: func(w *world) func() {
@@ -24,9 +25,12 @@ func TestData(t *testing.T) {
 	})
 }
 
-// compactedWhileCutOff breaks every connection, changes leases and compacts the
-// changes away: the daemons' watches cannot go on from where they were.
-func compactedWhileCutOff(w *world) func() {
+// compactedPastTheWatch resets the connections of daemons that are paused,
+// changes leases and compacts the changes away. When the daemons go on, etcd
+// answers them at once, so nothing but the watch tells that it cannot go on from
+// where it was.
+func compactedPastTheWatch(w *world) func() {
+	w.pauseDaemons(unix.SIGSTOP)
 	lift := filtered(refuse)(w)
 	for range 10 {
 		w.mark()
@@ -35,7 +39,18 @@ func compactedWhileCutOff(w *world) func() {
 	w.must(err)
 	_, err = w.etcd.client.Compact(w.rpc(), resp.Header.Revision)
 	w.must(err)
-	return lift
+	lift()
+	w.pauseDaemons(unix.SIGCONT)
+	return nil
+}
+
+// pauseDaemons signals every daemon; packets wait in their queues meanwhile, for
+// seconds at the streams' rate.
+func (w *world) pauseDaemons(s unix.Signal) {
+	w.t.Helper()
+	for _, d := range w.daemons {
+		w.must(d.Signal(s))
+	}
 }
 
 func wiped(w *world) func() {
