@@ -137,12 +137,17 @@ func parseMTU(s string) (int, error) {
 // EnvironmentFile= and shells. The script does not, and so mangles a value with quotes.
 var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`)
 
+// ours matches the options that dockerOptions makes, with the blanks in front of them.
+var ours = regexp.MustCompile(`(^|\s+)--(bip|ip-masq|mtu)=\S*`)
+
 // combine joins the options as the script does: each has a blank in front, and an existing
-// value one more behind it.
+// value one more behind it. What an earlier run has put into the existing value is left out:
+// Docker's unit has that from the output file, which would grow at each start.
 func combine(existing string, opts []option) (string, error) {
 	if strings.ContainsAny(existing, "\n\r\x00") {
 		return "", errors.New("has a line break or NUL, want a single line")
 	}
+	existing = ours.ReplaceAllString(existing, "")
 	var value strings.Builder
 	if existing != "" {
 		value.WriteString(escape.Replace(existing) + " ")
