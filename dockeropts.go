@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -47,7 +47,7 @@ func dockerOptsCommand() *cli.Command {
 				}
 			}
 			if c.Bool("wait") {
-				say := func(line string) { fmt.Fprintln(os.Stderr, "twill:", line) }
+				say := func(line string) { complain(slog.LevelInfo, line) }
 				if err := dockeropts.WaitForEnv(c.Context, o.EnvFile, say); err != nil {
 					return err
 				}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
 
+	"twill/internal/journal"
 	"twill/subnet"
 )
 
@@ -30,7 +32,7 @@ const (
 )
 
 func main() {
-	loadSettings(os.Args, settingsFiles, os.Stderr)
+	loadSettings(os.Args, settingsFiles, func(message string) { complain(slog.LevelWarn, message) })
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := newApp().RunContext(ctx, os.Args)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -39,12 +41,22 @@ func main() {
 	stop()
 	var status exitStatus
 	if err != nil && !errors.As(err, &status) {
-		fmt.Fprintln(os.Stderr, "twill:", err)
+		complain(slog.LevelError, err.Error())
 		if len(os.Args) > 1 && os.Args[1] == "run" {
 			showInStatus(err)
 		}
 	}
 	os.Exit(exitCode(err))
+}
+
+// complain writes a message to stderr. The journal wants a priority and knows the program.
+func complain(level slog.Level, message string) {
+	prefix := "twill: "
+	if journal.IsStderr() {
+		prefix = journal.Prefix(level)
+		message = strings.ReplaceAll(message, "\n", "\n"+prefix) // which has one for each line
+	}
+	fmt.Fprintln(os.Stderr, prefix+message)
 }
 
 // showInStatus makes the reason the status line of a failed unit. Without systemd it does nothing.

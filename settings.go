@@ -3,12 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
 
 	"twill/internal/envfile"
+	"twill/internal/journal"
 )
 
 // settingsFiles are the service's settings, in the order in which twill.service reads them: Debian's, Red Hat's.
@@ -18,8 +18,9 @@ var settingsFiles = []string{"/etc/default/twill", "/etc/sysconfig/twill"}
 // concern the service. `twill run` gets them from systemd, or is tried by hand with flags.
 var needSettings = []string{"leases", "peers", "status", "config", "docker-opts", "down", "check", "ping"}
 
-// loadSettings puts what files say into the environment, for the command in args; what is there already wins.
-func loadSettings(args, files []string, stderr io.Writer) {
+// loadSettings puts what files say into the environment, for the command in args; what is there already wins. A part of the
+// service, which systemd runs as a user who may not read them, has from systemd what they say.
+func loadSettings(args, files []string, warn func(string)) {
 	if len(args) < 2 || !slices.Contains(needSettings, args[1]) {
 		return
 	}
@@ -27,8 +28,9 @@ func loadSettings(args, files []string, stderr io.Writer) {
 	for _, path := range files {
 		raw, err := os.ReadFile(path)
 		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
-				fmt.Fprintf(stderr, "twill: the service's settings do not count here: %v\n", err)
+			given := errors.Is(err, fs.ErrPermission) && journal.IsStderr()
+			if !errors.Is(err, fs.ErrNotExist) && !given {
+				warn(fmt.Sprintf("the service's settings do not count here: %v", err))
 			}
 			continue
 		}
