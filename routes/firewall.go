@@ -164,7 +164,7 @@ func (f *Firewall) report(last, now condition, err error) {
 	case last == failing:
 		f.log.Info("firewall rules are right again")
 	case now == repaired:
-		f.log.Warn("somebody changed the firewall rules, restored them")
+		f.log.Info("another program changed the firewall rules; ours are in place again") // as Docker does when it starts
 	}
 }
 

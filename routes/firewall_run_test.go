@@ -96,18 +96,18 @@ func TestFirewallRun(t *testing.T) {
 		ipt.do(t, "-D FORWARD -j TWILL-FWD-twill0")
 		waitFor(t, "the jump", func() bool { return ipt.dump(t) == good })
 		rounds(3)
-		wantLevels("WARN")
+		wantLevels("INFO")
 
 		ipt.script(t, "echo broken >&2; exit 4")
 		waitFor(t, "the error", func() bool { return len(log.levels()) == 2 })
 		rounds(3)
-		wantLevels("WARN", "ERROR")
+		wantLevels("INFO", "ERROR")
 
 		ipt.do(t, "-D FORWARD -j TWILL-FWD-twill0")
 		ipt.script(t, fmt.Sprintf(`exec %s "$@"`, ipt.program))
 		waitFor(t, "the jump", func() bool { return ipt.dump(t) == good })
 		rounds(3)
-		wantLevels("WARN", "ERROR", "INFO")
+		wantLevels("INFO", "ERROR", "INFO")
 
 		cancel()
 		select {
