@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -65,6 +66,8 @@ type Manager struct {
 	// provisional: our lease is the cache's and etcd has not said a word on it.
 	provisional bool
 	cached      time.Time // the table is of this time; the zero Time: etcd's
+
+	turns atomic.Uint64 // of Run's loops
 }
 
 // due holds when the parts of Run have to act next.
@@ -127,6 +130,13 @@ func (m *Manager) View() View {
 	return v
 }
 
+// LongestTurn is more than any turn of Run takes, whatever etcd does: a wait of half a minute and a handful of RPCs that all
+// end at their deadlines.
+const LongestTurn = 3 * time.Minute
+
+// Turns counts the turns of Run, for a watchdog: it grows at least once in LongestTurn while Run works. For any goroutine.
+func (m *Manager) Turns() uint64 { return m.turns.Load() }
+
 // Run keeps our lease and follows all others until ctx ends (nil) or the
 // subnet is proven to be another owner's (ErrFenced). Whatever else happens to
 // etcd, it keeps the last table and tries on.
@@ -163,6 +173,7 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) idle(ctx context.Context, d time.Duration) error {
 	m.due.full = time.Now().Add(d)
 	for {
+		m.turns.Add(1)
 		if err := m.pause(ctx, time.Until(m.nextDue())); err != nil {
 			return err
 		}
@@ -181,6 +192,7 @@ func (m *Manager) idle(ctx context.Context, d time.Duration) error {
 func (m *Manager) resync(ctx context.Context) error {
 	var wait backoff
 	for {
+		m.turns.Add(1)
 		err := m.reload(ctx)
 		if err == nil || errors.Is(err, ErrFenced) {
 			return err
@@ -246,6 +258,7 @@ func (m *Manager) follow(ctx context.Context) error {
 	}
 	m.due.full = time.Now().Add(jitter(fullAfter(len(m.table.leases))))
 	for {
+		m.turns.Add(1)
 		wake := time.NewTimer(time.Until(m.nextDue()))
 		select {
 		case <-ctx.Done():

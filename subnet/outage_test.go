@@ -152,6 +152,12 @@ func TestEtcdSilent(t *testing.T) {
 	if want := "no answer in 4s"; v.Etcd.Err != want {
 		t.Errorf("etcd is away because of %q, want %q", v.Etcd.Err, want)
 	}
+	turns := h.manager.Turns()
+	for deadline := time.Now().Add(LongestTurn); h.manager.Turns() == turns; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("Run does not turn while etcd is silent")
+		}
+	}
 	n.put("10.5.2.0-24", valueOf(host(2)), 0)
 	wire.hush(false)
 	h.waitFor("etcd back", etcdThere)
