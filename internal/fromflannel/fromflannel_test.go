@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,6 +81,15 @@ func TestPlan(t *testing.T) {
 	vars, skipped := envfile.Parse([]byte(out.String()))
 	if len(vars) != 4 || skipped != nil {
 		t.Errorf("read as settings: %v, skipped %q", vars, skipped)
+	}
+}
+
+// The packages' settings file masquerades; flanneld does only if it is told to.
+func TestPlanWithoutMasquerade(t *testing.T) {
+	for _, s := range []Settings{{}, {"ip-masq": {"false"}}} {
+		if plan := NewPlan(s); !slices.Equal(plan.Settings, []string{"TWILL_IP_MASQ=false"}) {
+			t.Errorf("%v: got %q", s, plan.Settings)
+		}
 	}
 }
 

@@ -38,6 +38,8 @@ func NewPlan(s Settings) Plan {
 	}
 	if s.get("ip-masq") == "true" {
 		p.differ("ip-masq: Docker gets --ip-masq=false, as with mk-docker-opts.sh.")
+	} else if len(s["ip-masq"]) == 0 {
+		p.keep("ip-masq", []string{"false"}) // the packages' settings file says true
 	}
 	p.differ("The device is called twill0 instead of flannel0.")
 	p.differ("Packets are accepted only from the hosts that hold the leases; where several addresses of one host send, try TWILL_SPOOF_CHECK=source.")
