@@ -32,7 +32,7 @@ func statusRows(t *table, s api.Status, now time.Time) {
 	t.row("lease", fmt.Sprintf("%s of %s", s.Subnet, s.Network))
 	t.row("endpoint", fmt.Sprintf("%s:%d", s.PublicIP, s.Port))
 	t.row("device", fmt.Sprintf("%s, MTU %d, %d queues", s.Device, s.MTU, s.Queues))
-	t.row("peers", fmt.Sprintf("%d, %d leases skipped", s.Peers, s.Skipped))
+	t.row("peers", peersCell(s))
 	t.row("etcd", etcdCell(s.Etcd, now))
 	for _, p := range s.Problems {
 		t.row("problem", p)
@@ -61,6 +61,13 @@ func etcdCell(e api.Etcd, now time.Time) string {
 		return fmt.Sprintf("away for %v, forwarding with the table of revision %d: %s", since, e.Revision, e.Error)
 	}
 	return fmt.Sprintf("answers since %v, table of revision %d", since, e.Revision)
+}
+
+func peersCell(s api.Status) string {
+	if s.Skipped == 0 {
+		return fmt.Sprint(s.Peers)
+	}
+	return fmt.Sprintf("%d, %d leases are not used: see `twill leases`", s.Peers, s.Skipped)
 }
 
 func offloadCell(o api.Offload) string {

@@ -133,7 +133,11 @@ func (d *daemon) firstNetwork() (subnet.Config, error) {
 }
 
 func (d *daemon) checkLease() error {
-	d.Log.Info("holds lease", "subnet", d.own.Subnet, "network", d.network.Network, "port", d.own.Port, "reserved", d.own.Reserved())
+	attrs := []any{"subnet", d.own.Subnet, "network", d.network.Network, "port", d.own.Port}
+	if d.own.Reserved() {
+		attrs = append(attrs, "reserved", true)
+	}
+	d.Log.Info("holds lease", attrs...)
 	if err := d.checkUnderlayOutside(d.network.Network); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -32,11 +33,22 @@ func (d *daemon) notifyReady() {
 	for _, s := range v.Skipped {
 		d.news.skipped(s)
 	}
-	for _, m := range d.tunnel.Modes() {
-		d.Log.Info("offload", "name", m.Offload, "on", m.On, "why", m.Why)
-	}
+	d.logOffloads()
 	d.Log.Info("ready", "subnet", d.own.Subnet, "device", d.TunName, "mtu", d.mtu.Load(), "queues", d.Queues, "peers", len(v.Peers), "subnet-file", d.subnetFile())
 	d.notify(systemd.SdNotifyReady + "\n" + d.statusLine(v))
+}
+
+// logOffloads says which offloads are in use, and of each other one why not.
+func (d *daemon) logOffloads() {
+	var on []string
+	for _, m := range d.tunnel.Modes() {
+		if m.On {
+			on = append(on, m.Offload)
+			continue
+		}
+		d.Log.Info("offload is not used", "name", m.Offload, "why", m.Why)
+	}
+	d.Log.Info("offloads in use", "names", strings.Join(on, ","))
 }
 
 func (d *daemon) statusLine(v subnet.View) string {
