@@ -19,6 +19,7 @@ import (
 type Registry struct {
 	connection
 	prefix string
+	pages  pages
 	// Waiting, if set, is told at each try for what the Registry waits. It is for
 	// Configure and Acquire; set it before they are called.
 	Waiting func(state string)
@@ -74,66 +75,6 @@ func (l *Lease) parse(value []byte) {
 	l.Key, keyErr = ParseKey(l.Name)
 	l.Value, valueErr = ParseValue(value)
 	l.Err = joinLine(keyErr, valueErr)
-}
-
-// Snapshot is the network at one revision of etcd.
-type Snapshot struct {
-	Revision    int64
-	ClusterID   uint64
-	Config      []byte
-	ConfigRev   int64 // ModRevision of the config; 0: there is none
-	Leases      []Lease
-	configKey   string
-	endpointsIn string
-}
-
-// ErrNoConfig is returned where the network has no config in etcd yet.
-var ErrNoConfig = errors.New("no network config")
-
-// ParseConfig validates the config of the snapshot.
-func (s Snapshot) ParseConfig() (Config, error) {
-	if s.ConfigRev == 0 {
-		return Config{}, fmt.Errorf("%w at etcd key %s (%s); write one with `twill config set`, or start with --network CIDR", ErrNoConfig, s.configKey, s.endpointsIn)
-	}
-	c, err := ParseConfig(s.Config)
-	if err != nil {
-		return Config{}, fmt.Errorf("network config at etcd key %s: %w", s.configKey, err)
-	}
-	return c, nil
-}
-
-// Snapshot reads config and leases in one linearized RPC. An etcd that is away
-// is waited for, and said; one that refuses is an error.
-func (r *Registry) Snapshot(ctx context.Context) (Snapshot, error) {
-	var s Snapshot
-	err := r.retry(ctx, "read the leases", func() (err error) {
-		s, err = r.snapshot(ctx)
-		return err
-	})
-	return s, err
-}
-
-func (r *Registry) snapshot(ctx context.Context) (Snapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
-	defer cancel()
-	client, err := r.connect(ctx)
-	if err != nil {
-		return Snapshot{}, err
-	}
-	from, to := r.span()
-	resp, err := client.Get(ctx, from, to)
-	if err != nil {
-		return Snapshot{}, err
-	}
-	s := Snapshot{Revision: resp.Header.Revision, ClusterID: resp.Header.ClusterId, configKey: r.configKey(), endpointsIn: strings.Join(r.config.Endpoints, ",")}
-	for _, kv := range resp.Kvs {
-		if r.isConfig(kv) {
-			s.Config, s.ConfigRev = kv.Value, kv.ModRevision
-		} else if l, ok := r.leaseOf(kv); ok {
-			s.Leases = append(s.Leases, l)
-		}
-	}
-	return s, nil
 }
 
 // answer is etcd's word on one key: at which revision, of which cluster.
