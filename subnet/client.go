@@ -38,12 +38,12 @@ func (c EtcdConfig) Validate() error {
 		return errors.New("etcd-endpoints is empty; want one or more URLs, as http://127.0.0.1:2379")
 	}
 	for _, e := range c.Endpoints {
+		if strings.Contains(e, "@") { // a login would stand in every log line about etcd, and in the next one
+			return errors.New("etcd-endpoints: a URL holds a login; use etcd-username and etcd-password")
+		}
 		u, err := url.Parse(e)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return fmt.Errorf("etcd-endpoints: %q is not a URL; want http://host:port or https://host:port", e)
-		}
-		if u.User != nil { // it would stand in every log line about etcd
-			return errors.New("etcd-endpoints: a URL holds a login; use etcd-username and etcd-password")
 		}
 	}
 	if strings.Trim(c.Prefix, "/") == "" {

@@ -165,3 +165,14 @@ func writeCA(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// Not even the refusal of a URL may show the login in it, whatever else is wrong
+// with it.
+func TestLoginInEndpointIsNotShown(t *testing.T) {
+	for _, e := range []string{"http://u:hunter2@h:2379", "http://u:hunter2%zz@h", "u:hunter2@h:2379", "etcd://u:hunter2@h"} {
+		err := EtcdConfig{Endpoints: []string{e}, Prefix: "/x"}.Validate()
+		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "etcd-username") {
+			t.Errorf("%s: %v, want an error without the password", e, err)
+		}
+	}
+}
