@@ -54,11 +54,15 @@ func statusRows(t *table, s api.Status, now time.Time) {
 
 func etcdCell(e api.Etcd, now time.Time) string {
 	since := now.Sub(e.Since).Round(time.Second)
-	if !e.Cached.IsZero() {
-		return fmt.Sprintf("away for %v, forwarding from cache since %s: %s", since, e.Cached.UTC().Format(time.RFC3339), e.Error)
+	trouble := "away"
+	if e.Refuses {
+		trouble = "refuses what we ask"
 	}
-	if !e.Reachable {
-		return fmt.Sprintf("away for %v, forwarding with the table of revision %d: %s", since, e.Revision, e.Error)
+	switch {
+	case !e.Cached.IsZero():
+		return fmt.Sprintf("%s for %v, forwarding from cache since %s: %s", trouble, since, e.Cached.UTC().Format(time.RFC3339), e.Error)
+	case e.Refuses || !e.Reachable:
+		return fmt.Sprintf("%s for %v, forwarding with the table of revision %d: %s", trouble, since, e.Revision, e.Error)
 	}
 	return fmt.Sprintf("answers since %v, table of revision %d", since, e.Revision)
 }

@@ -128,7 +128,7 @@ func (m *Manager) begin(l Lease, s Snapshot) {
 	if l.Reserved() {
 		m.due.renew = time.Time{}
 	}
-	m.etcd = EtcdState{Reachable: true, Since: now}
+	m.etcd = EtcdState{Serves: true, Since: now}
 	m.table.load(s, now)
 	m.cluster = s.ClusterID
 	m.first = nil // 2 MB with 10,000 leases
@@ -150,7 +150,7 @@ func (m *Manager) Restore(c Cached, cause error) (Config, Lease) {
 	m.confirmed, m.ttl = c.confirmed, c.TTL
 	m.provisional, m.cached = true, c.Saved
 	m.table.load(Snapshot{Revision: c.Revision, Leases: append(slices.Clone(c.Peers), c.Own)}, at)
-	m.etcd = EtcdState{Since: at, Err: explain(cause)}
+	m.etcd = EtcdState{Since: at, Err: explain(cause), Refuses: refuses(cause)}
 	m.due.check = at
 	if m.due.renew = at; c.Own.Reserved() {
 		m.due.renew = time.Time{}

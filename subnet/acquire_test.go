@@ -37,7 +37,7 @@ func TestFirstJoin(t *testing.T) {
 	if err != nil || ttl < DefaultTTL-time.Minute || ttl > DefaultTTL {
 		t.Errorf("time to live %v, %v; want %v", ttl, err, DefaultTTL)
 	}
-	if v := h.manager.View(); v.Own != h.own || len(v.Peers) != 0 || !v.Etcd.Reachable {
+	if v := h.manager.View(); v.Own != h.own || len(v.Peers) != 0 || !v.Etcd.Serves {
 		t.Errorf("view %+v, want our own lease alone", v)
 	}
 }

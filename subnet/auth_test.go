@@ -134,7 +134,7 @@ func TestCredentials(t *testing.T) {
 	second.waitFor("the third host", func(v View) bool {
 		for _, p := range v.Peers {
 			if p.Name == third.own.Name {
-				return v.Etcd.Reachable
+				return v.Etcd.Serves
 			}
 		}
 		return false

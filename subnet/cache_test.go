@@ -73,7 +73,7 @@ func TestStartFromCache(t *testing.T) {
 
 	h := n.restore(dir, host(1), func(o *Options) { o.Grace = time.Second })
 	v := h.waitPeers("10.5.2.0/24 192.0.2.2:8285", "10.5.3.0/24 192.0.2.3:8285")
-	if v.Own.Subnet != first.own.Subnet || v.Own.ID != first.own.ID || v.Etcd.Reachable || v.Cached.IsZero() {
+	if v.Own.Subnet != first.own.Subnet || v.Own.ID != first.own.ID || v.Etcd.Serves || v.Cached.IsZero() {
 		t.Errorf("view %+v, want the lease %+v, from the cache", v, first.own)
 	}
 	s.mustStart(t)
@@ -82,7 +82,7 @@ func TestStartFromCache(t *testing.T) {
 	}
 	n.delete("10.5.3.0-24")
 	v = h.waitPeers("10.5.2.0/24 192.0.2.2:8285")
-	if v.Own != first.own || !v.Etcd.Reachable || !v.Cached.IsZero() {
+	if v.Own != first.own || !v.Etcd.Serves || !v.Cached.IsZero() {
 		t.Errorf("after etcd was back: %+v, want the lease %+v as it was", v, first.own)
 	}
 	n.put("10.5.4.0-24", valueOf(host(4)), 0)

@@ -24,7 +24,7 @@ func (m *Manager) keep(ctx context.Context) error {
 	case err == nil:
 		m.renewed(asked, ttl)
 		m.save(m.View())
-		if !m.etcd.Reachable {
+		if !m.etcd.Serves {
 			m.due.check = time.Now() // which also learns what was missed
 		}
 		return nil

@@ -55,7 +55,7 @@ func TestRetakeWithLostAnswers(t *testing.T) {
 	kv.lose.Store(2)
 	n.revoke(h.own.ID)
 	sameSubnetAgain(h, n)
-	h.waitFor("etcd reachable", func(v View) bool { return v.Etcd.Reachable })
+	h.waitFor("etcd reachable", func(v View) bool { return v.Etcd.Serves })
 }
 
 func TestRestoreWithLostAnswers(t *testing.T) {
@@ -315,9 +315,9 @@ func TestCheckComparesAllOnceTheConnectionBroke(t *testing.T) {
 	m.table.put(own, time.Now()) // as the watch would
 	for _, broke := range []bool{false, true, false} {
 		m.due.full = time.Now().Add(time.Hour)
-		m.etcd.Reachable, m.broke = false, broke
+		m.etcd.Serves, m.broke = false, broke
 		n.must(m.check(n.rpc()))
-		if !m.etcd.Reachable {
+		if !m.etcd.Serves {
 			t.Error("etcd has answered and still counts as away")
 		}
 		if at := time.Until(m.due.full); broke != (at < time.Minute) {

@@ -311,7 +311,7 @@ func (m *Manager) nextDue() time.Time {
 // nextExpiry is when a vanished lease has to go; the zero Time: none has.
 // While etcd is away none has: its owner could not take it again.
 func (m *Manager) nextExpiry() time.Time {
-	if !m.etcd.Reachable {
+	if !m.etcd.Serves {
 		return time.Time{}
 	}
 	return m.table.nextExpiry()
@@ -375,11 +375,11 @@ func (m *Manager) save(v View) {
 }
 
 func (m *Manager) reachable() {
-	if !m.etcd.Reachable {
+	if !m.etcd.Serves {
 		if !m.etcd.Since.IsZero() {
 			m.log.Info("etcd answers again", "after", time.Since(m.etcd.Since).Round(time.Second))
 		}
-		m.etcd = EtcdState{Reachable: true, Since: time.Now()}
+		m.etcd = EtcdState{Serves: true, Since: time.Now()}
 		m.table.extendGrace(time.Now())
 		m.publish()
 	}
@@ -387,12 +387,12 @@ func (m *Manager) reachable() {
 
 func (m *Manager) unreachable(err error) {
 	cause := explain(err)
-	if m.etcd.Reachable {
+	if m.etcd.Serves {
 		m.log.Warn("etcd does not serve us; forwarding goes on with the last table", "err", cause)
 		m.etcd = EtcdState{Since: time.Now()}
 	}
 	if m.etcd.Err != cause {
-		m.etcd.Err = cause
+		m.etcd.Err, m.etcd.Refuses = cause, refuses(err)
 		m.publish()
 	}
 }

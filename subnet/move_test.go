@@ -51,7 +51,7 @@ func TestMoveAfterLostAnswer(t *testing.T) {
 	loseAnswers(t, h.registry, 1)
 	m := h.manager
 	m.move(host(21).PublicIP)
-	if err := m.check(t.Context()); err != nil || m.etcd.Reachable {
+	if err := m.check(t.Context()); err != nil || m.etcd.Serves {
 		t.Fatalf("check: %v, etcd %+v; want a lost answer", err, m.etcd)
 	}
 	m.move(host(31).PublicIP)

@@ -27,7 +27,7 @@ func TestNoSpace(t *testing.T) {
 	})
 	n.must(err)
 	h.manager.MoveTo(host(21).PublicIP)
-	h.waitFor("the reason", func(v View) bool { return strings.Contains(v.Etcd.Err, "alarm disarm") })
+	h.waitFor("the reason", func(v View) bool { return v.Etcd.Refuses && strings.Contains(v.Etcd.Err, "alarm disarm") })
 	n.delete("10.5.2.0-24") // etcd allows it, to make room
 	h.waitPeers("10.5.2.0/24 192.0.2.2:8285 gone")
 	for end := time.Now().Add(2 * ttl); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {

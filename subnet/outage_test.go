@@ -11,8 +11,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-func etcdAway(v View) bool  { return !v.Etcd.Reachable }
-func etcdThere(v View) bool { return v.Etcd.Reachable }
+func etcdAway(v View) bool  { return !v.Etcd.Serves }
+func etcdThere(v View) bool { return v.Etcd.Serves }
 
 // etcd stops and serves again with its data: the table stays, what changed
 // meanwhile arrives, and each side of the outage is said once.

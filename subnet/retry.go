@@ -88,7 +88,7 @@ func (o *outage) endure(ctx context.Context, err error) error {
 	}
 	if o.since.IsZero() {
 		o.since = time.Now()
-		o.log.Warn("etcd does not answer; trying on", "task", o.task, "etcd-endpoints", o.endpoints, "err", explain(err))
+		o.log.Warn(o.begins(err), "task", o.task, "etcd-endpoints", o.endpoints, "err", explain(err))
 	}
 	if o.waiting != nil {
 		o.waiting(fmt.Sprintf("waiting for etcd at %s: %s", o.endpoints, explain(err)))
@@ -97,6 +97,13 @@ func (o *outage) endure(ctx context.Context, err error) error {
 		return o.ended(ctxErr, err)
 	}
 	return nil
+}
+
+func (o *outage) begins(err error) string {
+	if refuses(err) {
+		return "etcd refuses; trying on"
+	}
+	return "etcd does not answer; trying on"
 }
 
 // ended is the error of an outage that outlives ctx: with the reason for it where
@@ -134,24 +141,38 @@ var badTLS = []string{
 // transient reports whether err may go away by itself: no connection, no
 // leader, no time, no space. All else is etcd's (or TLS's) considered no.
 func transient(err error) bool {
-	for _, s := range badTLS {
-		if strings.Contains(err.Error(), s) {
-			return false // though gRPC calls it Unavailable
-		}
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	code := status.Code(err)
-	var e rpctypes.EtcdError
-	if errors.As(err, &e) {
-		code = e.Code()
-	}
-	switch code {
+	switch codeOf(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.ResourceExhausted:
 		return true
 	}
 	return false
+}
+
+// refuses reports whether err is a no of an etcd that is there: in want of space,
+// of a right, a login or a certificate that it trusts, or that we trust.
+func refuses(err error) bool {
+	switch codeOf(err) {
+	case codes.ResourceExhausted, codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.FailedPrecondition:
+		return true
+	}
+	return false
+}
+
+// codeOf is err's gRPC code, in whatever err is wrapped.
+func codeOf(err error) codes.Code {
+	for _, s := range badTLS {
+		if strings.Contains(err.Error(), s) {
+			return codes.Unauthenticated // which gRPC calls Unavailable
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return codes.DeadlineExceeded
+	}
+	var e rpctypes.EtcdError
+	if errors.As(err, &e) {
+		return e.Code()
+	}
+	return status.Code(err)
 }
 
 // explain turns gRPC's nested descriptions into the one cause that an operator
@@ -164,7 +185,7 @@ func explain(err error) string {
 		return "etcd is out of space (NOSPACE alarm): it renews leases, writes wait; compact and defragment it, then `etcdctl alarm disarm`"
 	}
 	s := err.Error()
-	for _, marker := range []string{"transport: Error while dialing: ", "transport: "} {
+	for _, marker := range []string{"transport: Error while dialing: ", "transport: ", "connection error: desc = \""} {
 		if _, cause, found := strings.Cut(s, marker); found {
 			return strings.TrimSuffix(cause, "\"")
 		}

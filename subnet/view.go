@@ -83,11 +83,13 @@ type Skipped struct {
 	Problem string
 }
 
-// EtcdState says whether etcd answers, and since when it does or does not.
+// EtcdState says whether etcd does what it is asked, and since when it does or
+// does not.
 type EtcdState struct {
-	Reachable bool
-	Since     time.Time
-	Err       string // why not
+	Serves  bool
+	Refuses bool // does not serve, though it is there: no space, no right, no trust
+	Since   time.Time
+	Err     string // why it does not serve
 }
 
 // Problem says why a lease by itself cannot be used by a host that holds own,

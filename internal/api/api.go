@@ -114,9 +114,10 @@ type Status struct {
 	Rx       Counters     `json:"rx"`
 }
 
-// Etcd says whether etcd answers, and since when.
+// Etcd says whether etcd does what it is asked, and since when.
 type Etcd struct {
 	Reachable bool      `json:"reachable"`
+	Refuses   bool      `json:"refuses"` // reachable, but not of use: Error says why
 	Since     time.Time `json:"since"`
 	Error     string    `json:"error,omitempty"`
 	Revision  int64     `json:"revision"`

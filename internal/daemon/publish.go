@@ -53,8 +53,8 @@ func (d *daemon) logOffloads() {
 
 func (d *daemon) statusLine(v subnet.View) string {
 	etcd := ""
-	if !v.Etcd.Reachable {
-		etcd = ", etcd is away"
+	if trouble := etcdTrouble(v.Etcd); trouble != "" {
+		etcd = ", " + trouble
 	}
 	if !v.Cached.IsZero() {
 		etcd += ", from cache since " + v.Cached.UTC().Format(time.RFC3339)

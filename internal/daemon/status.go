@@ -24,7 +24,8 @@ func (d *daemon) status() api.Status {
 		Peers:    len(v.Peers),
 		Skipped:  len(v.Skipped),
 		Etcd: api.Etcd{
-			Reachable: v.Etcd.Reachable,
+			Reachable: v.Etcd.Serves || v.Etcd.Refuses,
+			Refuses:   v.Etcd.Refuses,
 			Since:     v.Etcd.Since,
 			Error:     v.Etcd.Err,
 			Revision:  v.Revision,
@@ -46,10 +47,21 @@ func (d *daemon) problems(v subnet.View) []string {
 	if v.ConfigProblem != "" {
 		problems = append(problems, v.ConfigProblem)
 	}
-	if !v.Etcd.Reachable {
-		problems = append(problems, "etcd is away: "+v.Etcd.Err)
+	if trouble := etcdTrouble(v.Etcd); trouble != "" {
+		problems = append(problems, trouble+": "+v.Etcd.Err)
 	}
 	return problems
+}
+
+// etcdTrouble says in a word what is wrong with etcd, or "".
+func etcdTrouble(e subnet.EtcdState) string {
+	switch {
+	case e.Serves:
+		return ""
+	case e.Refuses:
+		return "etcd refuses what we ask"
+	}
+	return "etcd is away"
 }
 
 func counters(c tunnel.Counters) api.Counters {

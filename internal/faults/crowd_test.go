@@ -158,8 +158,8 @@ func (c *crowd) agrees(truth map[netip.Prefix]owner) error {
 			}
 			peers[p.Subnet] = owner{p.Endpoint, p.Node}
 		}
-		if !maps.Equal(peers, truth) || !v.Etcd.Reachable {
-			return fmt.Errorf("node%d has %d of %d leases; etcd is reachable: %t", i, len(peers), len(truth), v.Etcd.Reachable)
+		if !maps.Equal(peers, truth) || !v.Etcd.Serves {
+			return fmt.Errorf("node%d has %d of %d leases; etcd serves: %t", i, len(peers), len(truth), v.Etcd.Serves)
 		}
 	}
 	return nil

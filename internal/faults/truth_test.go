@@ -112,8 +112,8 @@ func agrees(ctx context.Context, h *lab.Host, truth map[netip.Prefix]owner) erro
 	if own, held := truth[status.Subnet]; !held || own.node != h.Name {
 		return fmt.Errorf("forwards %s, whose lease is %q's", status.Subnet, own.node)
 	}
-	if !status.Etcd.Reachable {
-		return fmt.Errorf("says that etcd is away: %s", status.Etcd.Error)
+	if !status.Etcd.Reachable || status.Etcd.Refuses {
+		return fmt.Errorf("says that etcd is away or refuses: %s", status.Etcd.Error)
 	}
 	var table api.Peers
 	if err := api.Get(ctx, socket(h), api.PeersPath, &table); err != nil {
