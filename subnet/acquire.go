@@ -87,11 +87,19 @@ func (m *Manager) rewrite(ctx context.Context, l Lease) (Lease, bool, error) {
 	}
 	l, won, err := m.registry.update(ctx, l, want)
 	if err != nil {
-		m.wrote = append(m.wrote, want)
+		m.noteLost(want)
 	} else if won {
 		m.wrote = nil
 	}
 	return l, won, err
+}
+
+// noteLost notes a value whose write may yet be found in etcd. The same one is
+// written again and again while etcd has no space.
+func (m *Manager) noteLost(v Value) {
+	if !slices.Contains(m.wrote, v) {
+		m.wrote = append(m.wrote, v)
+	}
 }
 
 // wanted is our value for l. A reservation made by address keeps that form, so

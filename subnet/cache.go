@@ -209,6 +209,8 @@ func parseCached(raw []byte) (Cached, error) {
 		Revision: r.Revision, Config: r.Config, Own: r.Own.lease(), TTL: time.Duration(r.TTL) * time.Second, confirmed: r.Confirmed,
 	}
 	switch {
+	case c.Saved.IsZero():
+		return Cached{}, errors.New("field Saved: required")
 	case c.Config == Config{}:
 		return Cached{}, errors.New("field Config: required")
 	case c.Own.Err != nil:

@@ -135,6 +135,7 @@ func (m *Manager) compareOwn(ctx context.Context, w ownWord) error {
 	if err := m.judge(ctx, w.lease, w.found); err != nil {
 		return err
 	}
+	m.provisional = false
 	m.reachable()
 	if m.broke {
 		m.broke = false
@@ -163,7 +164,7 @@ func (m *Manager) judge(ctx context.Context, l Lease, found bool) error {
 	case l.Err != nil:
 		return m.restore(ctx, l)
 	case !m.opt.Identity.Owns(l.Value):
-		return fmt.Errorf("%w: %s now belongs to node %q (id %q) at %s", ErrFenced, l.Subnet, l.Node, l.NodeID, endpoint(l, m.config))
+		return m.lostTo(l)
 	case m.provisional:
 		return m.restore(ctx, l) // as Acquire would
 	case m.doubled(l) && l.NodeID != "":
@@ -173,6 +174,20 @@ func (m *Manager) judge(ctx context.Context, l Lease, found bool) error {
 		return fmt.Errorf("%w: %s was taken by node %q, which has the same endpoint %s as this host", ErrFenced, l.Subnet, l.Node, endpoint(l, m.config))
 	}
 	return m.restore(ctx, l)
+}
+
+func (m *Manager) lostTo(l Lease) error {
+	return fmt.Errorf("%w: %s now belongs to node %q (id %q) at %s", ErrFenced, l.Subnet, l.Node, l.NodeID, endpoint(l, m.config))
+}
+
+// believe takes the watch's word on our lease, where etcd is not there any more to
+// be asked: what it has told of another owner is committed.
+func (m *Manager) believe() error {
+	told := m.table.leases[m.own.Name]
+	if told.ModRevision > m.own.ModRevision && told.Err == nil && !m.opt.Identity.Owns(told.Value) {
+		return m.lostTo(told)
+	}
+	return nil
 }
 
 // doubled reports whether l, by its identity ours, was written by another twill
@@ -232,8 +247,11 @@ func (m *Manager) retake(ctx context.Context) error {
 	asked := now()
 	value := m.opt.Identity.value()
 	l, won, err := m.registry.create(ctx, m.own.Key, value, m.opt.TTL)
+	if l.ID != 0 {
+		m.granted = append(m.granted, l.ID) // revokeLost drops it if it is not used
+	}
 	if err != nil {
-		m.wrote = append(m.wrote, value)
+		m.noteLost(value)
 		return fmt.Errorf("take vanished lease %s again: %w", m.own.Name, err)
 	}
 	if !won {

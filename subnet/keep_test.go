@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // watchOnly leaves it to the watch to say what happened to our lease.
@@ -346,5 +349,51 @@ func TestLateAnswerOnOurLease(t *testing.T) {
 	m.due.check = time.Now().Add(time.Hour)
 	if err := m.checked(n.rpc(), word); err != nil || m.due.check.After(time.Now()) {
 		t.Errorf("our lease was written meanwhile: %v, next check in %v, want one now", err, time.Until(m.due.check))
+	}
+}
+
+// The watch tells of another owner with its last breath: nobody can be asked, and
+// what it said is enough.
+func TestFencedByTheWatchAlone(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	wire := newRelay(t, n.store.listen.String())
+	c := n.etcd()
+	c.Endpoints = []string{wire.url()}
+	h := n.dialAt(c, host(1))
+	own, err := h.acquire()
+	n.must(err)
+	wire.cut()
+	says := func(v Value) clientv3.WatchResponse {
+		kv := mvccpb.KeyValue{Key: []byte(n.key(own.Name)), Value: v.Marshal(), CreateRevision: own.CreateRevision, ModRevision: own.ModRevision + 1}
+		return clientv3.WatchResponse{Events: []*clientv3.Event{{Type: clientv3.EventTypePut, Kv: &kv}}}
+	}
+	if err := h.manager.apply(n.rpc(), says(host(1).value())); err != nil {
+		t.Errorf("our own value: %v", err)
+	}
+	if err := h.manager.apply(n.rpc(), says(host(2).value())); !errors.Is(err, ErrFenced) || !strings.Contains(err.Error(), "host-2") {
+		t.Errorf("another's value: %v, want ErrFenced and the winner", err)
+	}
+}
+
+// A try to take the subnet again whose answer is lost leaves no etcd lease behind.
+func TestRetakeLeavesNoLeaseBehind(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	own, err := h.acquire()
+	n.must(err)
+	m := h.manager
+	loseAnswers(t, h.registry, 1)
+	n.delete(own.Name)
+	n.must(m.check(n.rpc()))
+	lost := n.leases()[own.Name].ID
+	n.delete(own.Name)
+	n.must(m.reload(n.rpc()))
+	if l := n.leases()[own.Name]; l.ID == lost || l != m.own {
+		t.Errorf("etcd has %+v, we %+v; want a lease taken again", l, m.own)
+	}
+	if resp, err := n.client.TimeToLive(n.rpc(), lost); err != nil || resp.TTL != -1 {
+		t.Errorf("etcd lease %x is still there: %+v, %v", lost, resp, err)
 	}
 }

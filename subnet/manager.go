@@ -146,7 +146,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for {
 		began := time.Now()
 		err := errFromCache
-		if !m.provisional {
+		if m.cached.IsZero() {
 			err = m.follow(ctx)
 		}
 		switch {
@@ -212,7 +212,9 @@ func (m *Manager) resync(ctx context.Context) error {
 // errFromCache makes Run read everything anew at once.
 var errFromCache = errors.New("started from the cache")
 
-// reload replaces the table by one snapshot of etcd's.
+// reload replaces the table by one snapshot of etcd's. What etcd does not let us
+// write of our lease, as without space, is no reason to read all again: the next
+// check writes it.
 func (m *Manager) reload(ctx context.Context) error {
 	s, err := m.registry.snapshot(ctx)
 	if err != nil {
@@ -228,11 +230,16 @@ func (m *Manager) reload(ctx context.Context) error {
 		return err
 	}
 	m.cached = time.Time{}
-	if err == nil {
+	switch {
+	case err == nil:
 		m.provisional = false
 		m.revokeLost(ctx, m.own)
 		m.due.check = time.Now().Add(jitter(m.opt.CheckEvery))
 		m.reachable()
+	case ctx.Err() == nil && !errors.Is(err, errResync):
+		m.unreachable(err)
+		m.due.check = time.Now().Add(m.retryAfter())
+		err = nil
 	}
 	m.publish()
 	return err
@@ -427,10 +434,13 @@ func (m *Manager) apply(ctx context.Context, resp clientv3.WatchResponse) error 
 		ownTouched = ownTouched || l.Name == m.own.Name && ev.Kv.ModRevision > m.own.ModRevision
 	}
 	m.publishSoon(now)
-	if ownTouched {
-		return m.check(ctx)
+	if !ownTouched {
+		return nil
 	}
-	return nil
+	if err := m.check(ctx); err != nil || m.etcd.Serves {
+		return err
+	}
+	return m.believe()
 }
 
 // noteCluster says that etcd is another cluster than before: restored from a

@@ -20,12 +20,7 @@ func TestNoSpace(t *testing.T) {
 	h := n.join(host(1), func(o *Options) { o.TTL = ttl })
 	h.waitPeers("10.5.2.0/24 192.0.2.2:8285")
 
-	member, err := n.client.MemberList(n.rpc())
-	n.must(err)
-	_, err = etcdserverpb.NewMaintenanceClient(n.client.ActiveConnection()).Alarm(n.rpc(), &etcdserverpb.AlarmRequest{
-		Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: member.Members[0].ID, Alarm: etcdserverpb.AlarmType_NOSPACE,
-	})
-	n.must(err)
+	n.raiseNoSpace()
 	h.manager.MoveTo(host(21).PublicIP)
 	h.waitFor("the reason", func(v View) bool { return v.Etcd.Refuses && strings.Contains(v.Etcd.Err, "alarm disarm") })
 	n.delete("10.5.2.0-24") // etcd allows it, to make room
@@ -36,10 +31,51 @@ func TestNoSpace(t *testing.T) {
 		}
 	}
 
-	_, err = n.client.AlarmDisarm(n.rpc(), &clientv3.AlarmMember{})
+	_, err := n.client.AlarmDisarm(n.rpc(), &clientv3.AlarmMember{})
 	n.must(err)
 	h.waitOwn("the new address", at(host(21).PublicIP))
 	h.waitFor("etcd back", etcdThere)
+}
+
+// raiseNoSpace makes all of etcd refuse what needs space.
+func (n *network) raiseNoSpace() {
+	n.t.Helper()
+	member, err := n.client.MemberList(n.rpc())
+	n.must(err)
+	_, err = etcdserverpb.NewMaintenanceClient(n.client.ActiveConnection()).Alarm(n.rpc(), &etcdserverpb.AlarmRequest{
+		Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: member.Members[0].ID, Alarm: etcdserverpb.AlarmType_NOSPACE,
+	})
+	n.must(err)
+}
+
+// A host that cannot write its lease reads all leases once and goes on by the
+// watch: a fleet that read them again and again would be etcd's end.
+func TestResyncWithoutSpace(t *testing.T) {
+	t.Parallel()
+	n := newStore(t).network(t, wideConfig)
+	h := n.dial(host(1))
+	_, err := h.acquire()
+	n.must(err)
+	n.raiseNoSpace()
+	n.delete(h.manager.own.Name)
+	for range 3 {
+		if err := h.manager.resync(n.rpc()); err != nil {
+			t.Fatalf("resync: %v, want nil though the lease cannot be written", err)
+		}
+	}
+	if e := h.manager.View().Etcd; e.Serves || !e.Refuses {
+		t.Errorf("etcd %+v, want one that refuses", e)
+	}
+	if wrote := h.manager.wrote; len(wrote) != 1 {
+		t.Errorf("%d values are kept of the same one that could not be written", len(wrote))
+	}
+	_, err = n.client.AlarmDisarm(n.rpc(), &clientv3.AlarmMember{})
+	n.must(err)
+	h.run()
+	h.waitFor("etcd back", etcdThere)
+	if l := n.leases()[h.manager.own.Name]; l.Value != host(1).value() {
+		t.Errorf("our lease is %+v", l)
+	}
 }
 
 // Of three endpoints one answers: the others cost some time at most.
