@@ -9,15 +9,7 @@ import (
 // each time.
 func TestCertificates(t *testing.T) {
 	t.Parallel()
-	p, err := newPKI(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{daemonCert, operatorCert} {
-		if err := p.issue(name, valid); err != nil {
-			t.Fatal(err)
-		}
-	}
+	p := clientsPKI(t)
 	applyFaults(t, worldOptions{members: 1, daemons: 2, store: storeOptions{pki: p}, args: p.daemonArgs()}, []fault{
 		{name: "etcd's certificate rotated", apply: func(w *world) func() {
 			w.issue(etcdCert, valid)
@@ -40,14 +32,66 @@ func TestCertificates(t *testing.T) {
 			return func() { w.issue(daemonCert, valid) }
 		}},
 		{name: "CA rotated", apply: func(w *world) func() {
-			w.must(p.renewCA())
-			for _, name := range []string{etcdCert, daemonCert, operatorCert} {
-				w.issue(name, valid)
-			}
+			w.rotateCA()
 			w.restartEtcd()
 			return nil
 		}},
 	})
+}
+
+// Certificates are rotated as an operator of three members does it: a new one for
+// all, then one member after the other starts again. etcd serves all the time.
+func TestCertificatesOfCluster(t *testing.T) {
+	t.Parallel()
+	p := clientsPKI(t)
+	applyFaults(t, worldOptions{members: 3, daemons: 2, store: storeOptions{pki: p}, args: p.daemonArgs()}, []fault{
+		{name: "certificates of three members rotated", apply: func(w *world) func() {
+			for _, name := range []string{etcdCert, daemonCert} {
+				w.issue(name, valid)
+			}
+			w.restartInTurn()
+			return nil
+		}},
+		{name: "CA of three members rotated", apply: func(w *world) func() {
+			w.rotateCA()
+			w.restartInTurn()
+			return nil
+		}},
+	})
+}
+
+// rotateCA makes a new authority, and all certificates anew by it.
+func (w *world) rotateCA() {
+	w.t.Helper()
+	w.must(w.options.store.pki.renewCA())
+	for _, name := range []string{etcdCert, daemonCert, operatorCert} {
+		w.issue(name, valid)
+	}
+}
+
+// clientsPKI is an authority with the certificates of etcd's clients.
+func clientsPKI(t *testing.T) *pki {
+	t.Helper()
+	p, err := newPKI(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{daemonCert, operatorCert} {
+		if err := p.issue(name, valid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// restartInTurn restarts one member after the other; each serves before the next
+// one ends.
+func (w *world) restartInTurn() {
+	w.t.Helper()
+	for _, m := range w.etcd.members {
+		w.must(m.stop(w.patient()))
+		w.must(w.etcd.start(w.patient()))
+	}
 }
 
 // issue makes a new certificate for etcd, the daemons or the operator.
