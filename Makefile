@@ -52,7 +52,7 @@ fuzz: ## run each fuzz target for FUZZTIME (5s)
 bench: ## measure twill beside its peers, about ten minutes; BENCH="--quick" and other flags
 	$(GO) run ./bench $(BENCH)
 
-bench-scale: ## measure networks of 10,000 leases and of 1,000 hosts, two minutes; SCALE="--nodes 100" and other flags
+bench-scale: ## measure networks of 10,000 leases and of 1,000 hosts, three minutes; SCALE="--nodes 100" and other flags
 	$(GO) run ./bench/scale $(SCALE)
 
 packages: ## build DEBs and RPMs into dist/

@@ -6,8 +6,8 @@
 // run as processes of their own (child.go), so that memory and CPU time can be
 // told apart. store.go is the etcd and fills it with leases of hosts that do not
 // exist; node.go is one host, fleet.go many in one process. join.go measures how
-// a host joins a network of 10,000; watch.go how 1,000 hosts follow 100 changes a
-// second, and what they ask at rest. result.go writes it down.
+// a host joins a network of 10,000; watch.go what 1,000 hosts ask at rest, and
+// how they follow changes, at two rates. result.go writes it down.
 //
 // Hosts here are a lease table each, made by the code of the daemon (package
 // subnet), with a TCP connection to etcd each. They carry no packets. It needs no

@@ -10,12 +10,13 @@ import (
 
 // options say how large the network is and how long it is watched.
 type options struct {
-	leases int // in etcd when a host joins
-	rounds int // a host joins so many times
-	nodes  int // that watch
-	others int // leases beside the nodes' own, which change
-	rate   int // changes a second
-	churn  time.Duration
+	leases int           // in etcd when a host joins
+	rounds int           // a host joins so many times
+	nodes  int           // that watch
+	others int           // leases beside the nodes' own, which change
+	rate   int           // changes a second
+	steady int           // a lower rate, that these two sides can keep up with on this machine
+	churn  time.Duration // for each rate
 	rest   time.Duration // how long the nodes are counted when nothing changes
 	out    string
 	show   string // result file to show; empty: measure
@@ -40,8 +41,9 @@ func parseOptions(args []string) (options, error) {
 	flags.IntVar(&o.nodes, "nodes", 1000, "`number` of hosts that watch")
 	flags.IntVar(&o.others, "others", 1000, "`number` of leases, beside those of the hosts, that change")
 	flags.IntVar(&o.rate, "rate", 100, "`number` of leases that change in a second")
+	flags.IntVar(&o.steady, "steady", 20, "`number` of leases that change in a second in a first, easier measurement")
 	flags.DurationVar(&o.churn, "churn", 10*time.Second, "`time` for which leases change")
-	flags.DurationVar(&o.rest, "rest", 30*time.Second, "`time` for which the hosts' requests are counted while nothing changes")
+	flags.DurationVar(&o.rest, "rest", time.Minute, "`time` for which the hosts' requests are counted while nothing changes")
 	flags.StringVar(&o.out, "out", filepath.Join("bench", "results", "scale.json"), "`file` for the result")
 	flags.StringVar(&o.show, "show", "", "measure nothing; print the result in this `file`")
 	flags.StringVar(&o.profiles, "profiles", "", "write a CPU profile of each process, for go tool pprof, into this `directory`")
@@ -68,6 +70,7 @@ func (o options) check(rest []string) error {
 		{"nodes", o.nodes, maxNodes},
 		{"others", o.others, maxLeases},
 		{"rate", o.rate, maxRate},
+		{"steady", o.steady, maxRate},
 	} {
 		if n.value < 1 || n.value > n.max {
 			return fmt.Errorf("--%s %d: want 1 to %d", n.flag, n.value, n.max)

@@ -85,14 +85,19 @@ func (r *result) writeTable(w io.Writer) {
 	row("its CPU time for one change of a lease", fmt.Sprintf("%.2f ms", j.ChangeCPUMs))
 	row(fmt.Sprintf("**%d hosts watch %d leases**", n.Nodes, n.Leases), "")
 	row("all have joined and have the full table after", fmt.Sprintf("%.1f s", n.JoinS))
-	row("changes a second", fmt.Sprintf("%.1f", n.ChangesPS))
-	row("a change is in a host's table after, p50 / p99 / max", n.EachMs.milliseconds())
-	row("a change is in every host's table after, p50 / p99 / max", n.AllMs.milliseconds())
-	row("tables made by a host for a change", fmt.Sprintf("%.2f", n.TablesPer))
-	row("CPU meanwhile: etcd, all hosts", n.Churn.cpu())
 	row("requests per host and minute at rest", fmt.Sprintf("%.2f (%s in %.0f s)", n.Rest.PerNodeMinute, n.Rest.Requests, n.Rest.Seconds))
-	row("CPU at rest: etcd, all hosts", n.Rest.cpu())
-	row("memory (RSS): etcd, each host", fmt.Sprintf("%.0f MB, %.2f MB", n.EtcdMB, n.NodeMB))
+	row("CPU at rest: etcd, all hosts, all else", n.Rest.cpu())
+	for _, c := range n.Churns {
+		row(fmt.Sprintf("**%d changes a second**, %d deliveries a second", c.Rate, c.Rate*n.Nodes), "")
+		row("changes written a second", fmt.Sprintf("%.1f", c.ChangesPS))
+		row("a change is in a host's table after, p50 / p99 / max", c.EachMs.milliseconds())
+		row("a change is in every host's table after, p50 / p99 / max", c.AllMs.milliseconds())
+		row("tables made by a host for a change", fmt.Sprintf("%.2f", c.TablesPer))
+		row("CPU until the last host has the last change: etcd, all hosts, all else", c.Cost.cpu())
+		row("CPU time of a delivery: etcd, host", fmt.Sprintf("%.1f µs, %.1f µs", c.EtcdDeliveryUs, c.NodeDeliveryUs))
+		row("requests meanwhile", c.Cost.Requests.String())
+	}
+	row("**memory** (RSS): etcd, each host", fmt.Sprintf("%.0f MB, %.2f MB", n.EtcdMB, n.NodeMB))
 }
 
 func (s spread) milliseconds() string {
@@ -100,7 +105,7 @@ func (s spread) milliseconds() string {
 }
 
 func (c cost) cpu() string {
-	return fmt.Sprintf("%.0f %%, %.0f %% of a core", 100*c.EtcdCPU, 100*c.NodesCPU)
+	return fmt.Sprintf("%.0f %%, %.0f %%, %.0f %% of a core", 100*c.EtcdCPU, 100*c.NodesCPU, 100*c.OthersCPU)
 }
 
 func (r requests) String() string {

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 
 // small is a network that is made in a second or two.
 var small = options{
-	leases: 500, rounds: 1, nodes: 20, others: 30, rate: 50,
+	leases: 500, rounds: 1, nodes: 20, others: 30, rate: 50, steady: 10,
 	churn: time.Second, rest: time.Second,
 }
 
@@ -42,11 +42,16 @@ func TestChangesReachEveryHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Changes != 50 || r.AllMs.Min <= 0 || r.AllMs.Max < r.EachMs.Median {
-		t.Errorf("result %+v", r)
+	if len(r.Churns) != 2 {
+		t.Fatalf("%d rates were measured, want 2", len(r.Churns))
 	}
-	if put := r.Churn.Requests["Put"]; put != r.Changes {
-		t.Errorf("etcd counted %d writes of %d", put, r.Changes)
+	for i, c := range r.Churns {
+		if want := []int{small.steady, small.rate}[i]; c.Changes != want || c.AllMs.Min <= 0 || c.AllMs.Max < c.EachMs.Median || c.NodeDeliveryUs <= 0 {
+			t.Errorf("%d changes a second: result %+v", want, c)
+		}
+		if put := c.Cost.Requests["Put"]; put != c.Changes {
+			t.Errorf("etcd counted %d writes of %d", put, c.Changes)
+		}
 	}
 }
 

@@ -12,9 +12,19 @@ import (
 
 // watchResult is how many hosts follow changes, and what they cost etcd.
 type watchResult struct {
-	Nodes     int     `json:"nodes"`
-	Leases    int     `json:"leases"`
-	JoinS     float64 `json:"all_joined_s"`
+	Nodes  int     `json:"nodes"`
+	Leases int     `json:"leases"`
+	JoinS  float64 `json:"all_joined_s"`
+	Rest   cost    `json:"at_rest"`
+	// Churns are by rate, the lower one first.
+	Churns []churnResult `json:"while_changing"`
+	// NodeMB is the fleet's memory by node, everything included.
+	NodeMB float64 `json:"rss_per_node_mb"`
+	EtcdMB float64 `json:"rss_of_etcd_mb"`
+}
+
+// churnResult is how the hosts follow at one rate of changes.
+type churnResult struct {
 	Rate      int     `json:"changes_per_s_wanted"`
 	Changes   int     `json:"changes"`
 	ChangesPS float64 `json:"changes_per_s"`
@@ -23,11 +33,11 @@ type watchResult struct {
 	// TablesPer is how many tables a node made for a change: changes that come close together
 	// share one.
 	TablesPer float64 `json:"tables_per_change"`
-	Churn     cost    `json:"while_changing"`
-	Rest      cost    `json:"at_rest"`
-	// NodeMB is the fleet's memory by node, everything included.
-	NodeMB float64 `json:"rss_per_node_mb"`
-	EtcdMB float64 `json:"rss_of_etcd_mb"`
+	// Cost is from the first write until the last host has the last change.
+	Cost cost `json:"cost"`
+	// Of etcd and of one node, for one change that reaches one node, in CPU time.
+	EtcdDeliveryUs float64 `json:"cpu_of_etcd_per_delivery_us"`
+	NodeDeliveryUs float64 `json:"cpu_of_node_per_delivery_us"`
 }
 
 // cost is what etcd and all nodes cost for a time.
@@ -38,11 +48,13 @@ type cost struct {
 	PerNodeMinute float64 `json:"requests_per_node_and_minute"`
 	EtcdCPU       float64 `json:"cpu_of_etcd"` // of one core: 1 is all of it
 	NodesCPU      float64 `json:"cpu_of_all_nodes"`
+	// OthersCPU is everything else's on the machine, the writer's of changes included.
+	OthersCPU float64 `json:"cpu_of_others"`
 }
 
-// measureWatch lets many hosts join, changes leases of others, and then only looks on.
+// measureWatch lets many hosts join, looks on for a time, and then changes leases of others.
 func measureWatch(ctx context.Context, o options) (r watchResult, err error) {
-	r.Nodes, r.Leases, r.Rate = o.nodes, o.nodes+o.others, o.rate
+	r.Nodes, r.Leases = o.nodes, o.nodes+o.others
 	s, err := startStore(ctx)
 	if err != nil {
 		return r, err
@@ -63,36 +75,48 @@ func measureWatch(ctx context.Context, o options) (r watchResult, err error) {
 	}
 	r.JoinS = time.Since(began).Seconds()
 
-	say("%d leases a second change for %v", o.rate, o.churn)
-	var changes []change
-	r.Churn, err = s.costOf(fleet, o.nodes, func() (err error) {
-		changes, err = s.churn(ctx, 0, o.others, o.rate, o.churn)
-		return err
-	})
-	if err != nil {
-		return r, err
-	}
-	if err := r.addReach(fleet, changes); err != nil {
-		return r, err
-	}
 	say("the hosts rest for %v", o.rest)
 	r.Rest, err = s.costOf(fleet, o.nodes, func() error { return pause(ctx, o.rest) })
 	if err != nil {
 		return r, err
 	}
+	for _, rate := range []int{o.steady, o.rate} {
+		say("%d leases a second change for %v", rate, o.churn)
+		c, err := s.measureChurn(ctx, fleet, o, rate)
+		if err != nil {
+			return r, err
+		}
+		r.Churns = append(r.Churns, c)
+	}
 	return r, r.addMemory(s, fleet)
 }
 
-func (r *watchResult) addReach(fleet *child, changes []change) error {
-	var reached reached
-	if err := fleet.ask(reachRequest{changes}, &reached); err != nil {
-		return err
+// measureChurn changes leases at a rate and waits until every host has the last change.
+func (s *store) measureChurn(ctx context.Context, fleet *child, o options, rate int) (c churnResult, err error) {
+	var (
+		reached reached
+		writing time.Duration
+	)
+	c.Rate = rate
+	c.Cost, err = s.costOf(fleet, o.nodes, func() error {
+		began := time.Now()
+		changes, err := s.churn(ctx, 0, o.others, rate, o.churn)
+		if err != nil {
+			return err
+		}
+		c.Changes, writing = len(changes), time.Since(began)
+		return fleet.ask(reachRequest{changes}, &reached)
+	})
+	if err != nil {
+		return c, err
 	}
-	r.EachMs, r.AllMs = reached.Each, reached.All
-	r.Changes = len(changes)
-	r.ChangesPS = float64(len(changes)) / r.Churn.Seconds
-	r.TablesPer = float64(reached.Published) / float64(r.Nodes*len(changes))
-	return nil
+	deliveries := float64(o.nodes * c.Changes)
+	c.EachMs, c.AllMs = reached.Each, reached.All
+	c.ChangesPS = float64(c.Changes) / writing.Seconds()
+	c.TablesPer = float64(reached.Published) / deliveries
+	c.EtcdDeliveryUs = c.Cost.EtcdCPU * c.Cost.Seconds / deliveries * 1e6
+	c.NodeDeliveryUs = c.Cost.NodesCPU * c.Cost.Seconds / deliveries * 1e6
+	return c, nil
 }
 
 func (r *watchResult) addMemory(s *store, fleet *child) error {
@@ -127,6 +151,7 @@ func (s *store) costOf(fleet *child, nodes int, f func() error) (c cost, err err
 	c.PerNodeMinute = float64(c.Requests.total()) / float64(nodes) / c.Seconds * 60
 	c.EtcdCPU = (after.etcd.CPU - before.etcd.CPU).Seconds() / c.Seconds
 	c.NodesCPU = (after.fleet.CPU - before.fleet.CPU).Seconds() / c.Seconds
+	c.OthersCPU = (after.machine-before.machine).Seconds()/c.Seconds - c.EtcdCPU - c.NodesCPU
 	return c, nil
 }
 
@@ -135,6 +160,7 @@ type reading struct {
 	at          time.Time
 	requests    requests
 	etcd, fleet lab.Usage
+	machine     time.Duration // CPU time of everything
 }
 
 func (s *store) reading(fleet *child) (r reading, err error) {
@@ -145,7 +171,10 @@ func (s *store) reading(fleet *child) (r reading, err error) {
 	if r.etcd, err = s.usage(); err != nil {
 		return r, err
 	}
-	r.fleet, err = fleet.usage()
+	if r.fleet, err = fleet.usage(); err != nil {
+		return r, err
+	}
+	r.machine, err = lab.MachineCPU()
 	return r, err
 }
 
