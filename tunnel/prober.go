@@ -21,6 +21,7 @@ type prober struct {
 
 	table     *Table
 	peers     []*Peer // of table
+	visited   time.Time
 	next      int     // in peers, the one to visit next
 	inUse     int     // of peers, in the last turn
 	seenInUse int     // in this turn
@@ -94,6 +95,7 @@ func (p *prober) deviceMTU() int { return int(p.mtu.Load()) }
 func (p *prober) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var ticked time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -104,8 +106,9 @@ func (p *prober) run(ctx context.Context) error {
 			p.lookAgain(peer)
 		case <-timer.C:
 			p.tick()
+			ticked = time.Now()
 		}
-		timer.Reset(p.pause())
+		timer.Reset(time.Until(ticked.Add(p.pause()))) // what arrives puts no tick off
 	}
 }
 
@@ -120,10 +123,19 @@ func (p *prober) pause() time.Duration {
 	return visitInterval / ticks
 }
 
-// tick visits a tenth of the peers, or all if they are few, and goes on with the searches.
+// tick visits peers, if it is time for that, and goes on with the searches.
 func (p *prober) tick() {
 	now := p.now()
 	p.readTable()
+	if now.Sub(p.visited) >= visitInterval/ticks {
+		p.visited = now
+		p.visitNext(now)
+	}
+	p.goOn(now)
+}
+
+// visitNext visits a tenth of the peers, or all if they are few.
+func (p *prober) visitNext(now time.Time) {
 	p.budget = probesPerTick
 	p.idle = p.idle[:0]
 	n := len(p.peers)
@@ -142,7 +154,6 @@ func (p *prober) tick() {
 			p.probe(peer, now)
 		}
 	}
-	p.goOn(now)
 }
 
 // lookAgain looks at the path to a peer to which a packet was too large.

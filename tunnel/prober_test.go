@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -288,6 +289,33 @@ func TestProbesAreBounded(t *testing.T) {
 		if n := peer.Stats().Path.ProbesSent; n == 0 || !slices.Contains(inUse, peer) && n > 4 {
 			t.Fatalf("peer %s was probed %d times in a minute, want 1 to 4", peer.subnet, n)
 		}
+	}
+}
+
+// Peers that send control datagrams without pause, as many peers do, do not keep the prober from probing.
+func TestProbesGoOnWhileDatagramsArrive(t *testing.T) {
+	r := newRig(t, SpoofStrict)
+	r.near = NewTwillPeer(nearSubnet, nearEndpoint)
+	r.tunnel.SetTable(NewTable(ownSubnet, []*Peer{r.near}))
+	prober := r.tunnel.prober
+	prober.interval = 10 * time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- prober.run(ctx) }()
+	arrivals := time.NewTicker(time.Millisecond)
+	defer arrivals.Stop()
+	for r.near.Stats().Path.ProbesSent < 3 && ctx.Err() == nil {
+		<-arrivals.C
+		r.near.tx.add(1, 100)
+		prober.received <- controlMessage{peer: r.near, controlDatagram: controlDatagram{typ: controlProbe}, at: time.Now()}
+	}
+	if sent := r.near.Stats().Path.ProbesSent; sent < 3 {
+		t.Errorf("%d probes in 20 s, want one a second", sent)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
