@@ -153,6 +153,26 @@ func TestPathLimit(t *testing.T) {
 	}
 }
 
+// Super-packets of one burst that are cut into fragments do not disturb each other: what leaves is what each alone would be.
+func TestPathLimitOfBurst(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	rig := newRig(t, SpoofStrict).record()
+	for range 500 {
+		rig.near.limit.Store(int32(548 + r.IntN(1000)))
+		var burst []superPacket
+		var want [][]byte
+		for range 2 + r.IntN(4) {
+			s := randomSuper(r)
+			s.packet[offFragment] = 0 // no DF
+			fixChecksum(s.packet)
+			burst, want = append(burst, s), append(want, rig.routed(s)...)
+		}
+		if got := rig.routed(burst...); !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Fatalf("%d super-packets in one burst leave as other packets than one by one", len(burst))
+		}
+	}
+}
+
 func checkFragNeeded(t *testing.T, written [][]byte, mtu int, about []byte) {
 	t.Helper()
 	if len(written) != 1 {

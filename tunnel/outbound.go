@@ -27,7 +27,7 @@ type outbound struct {
 
 	batch   []Packet                           // ready to be sent
 	arena   [2 * burstSize][maxHeadersLen]byte // for the headers of the segment at the same place in batch
-	segment [maxHeadersLen]byte                // for those of a segment that is to be fragmented
+	segment [maxHeadersLen]byte                // for those of a segment until it is in fragments
 
 	gatherer gatherer
 
@@ -213,7 +213,7 @@ func (o *outbound) split(p *Packet) error {
 		if err != nil {
 			return err
 		}
-		if p.Limit != 0 {
+		if p.Limit != 0 && c.nextLen() > p.Limit {
 			arena = o.segment[:] // its fragments will have those in the arena
 		}
 		segment := c.next(arena)

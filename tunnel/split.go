@@ -86,6 +86,9 @@ func (c *cut) sumConstants() {
 
 func (c *cut) more() bool { return len(c.payload) > 0 }
 
+// nextLen returns the length of the next segment.
+func (c *cut) nextLen() int { return len(c.headers) + min(c.size, len(c.payload)) }
+
 // next returns the next segment, with its headers in arena, which has room for maxHeadersLen.
 func (c *cut) next(arena []byte) Packet {
 	payload := c.payload[:min(c.size, len(c.payload))]
