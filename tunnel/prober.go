@@ -3,7 +3,6 @@ package tunnel
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -156,16 +155,6 @@ func (p *prober) visitNext(now time.Time) {
 	}
 }
 
-// lookAgain looks at the path to a peer to which a packet was too large.
-func (p *prober) lookAgain(peer *Peer) {
-	now, path := p.now(), p.pathOf(peer)
-	if now.Sub(path.refused) < refusedInterval {
-		return
-	}
-	path.refused = now
-	p.look(peer, now, true)
-}
-
 // readTable takes the peers of the table that is in force.
 func (p *prober) readTable() {
 	table := p.tunnel.table.Load()
@@ -269,75 +258,6 @@ func (p *prober) probe(peer *Peer, now time.Time) {
 	}
 	path.setDue(now, wait, path.inUse(now))
 	p.send(peer, &controlDatagram{typ: controlProbe, id: probe.id}, controlLen)
-}
-
-// look asks the kernel what the path takes. What it learned from ICMP, or from a route, is believed of a peer that cannot be asked itself;
-// of others it is a reason to ask. forced says that a packet was refused, which is a reason also if nothing is new.
-func (p *prober) look(peer *Peer, now time.Time, forced bool) {
-	mtu, err := p.tunnel.conn().PathMTU(peer.endpoint)
-	if err != nil {
-		return // no route: sending says so, too
-	}
-	path := p.pathOf(peer)
-	path.mu.Lock()
-	former := path.kernelLimit
-	path.kernelLimit = max(mtu-encapsulation, minPathLimit)
-	wanted := path.kernelLimit < path.mtu.current() || path.kernelLimit > former && former != 0 && path.mtu.current() < path.mtu.top
-	search := wanted && (forced || path.kernelLimit != former) && path.answered > 0 && p.probes(peer)
-	if search && (path.mtu.round == nil || !path.mtu.round.search) {
-		path.mtu.search(rand.Uint64(), path.kernelLimit)
-	}
-	path.mu.Unlock()
-	p.advance(peer, now)
-}
-
-// advance sends what the finding of a peer's limit has to send now, and puts the limit in force.
-func (p *prober) advance(peer *Peer, now time.Time) {
-	path := p.pathOf(peer)
-	var id uint64
-	path.mu.Lock()
-	sizes := path.mtu.step(now, path.rtt.timeout(), rand.Uint64)
-	searching := path.mtu.round != nil
-	if searching {
-		id = path.mtu.round.id
-	}
-	limit := path.limit(p.probes(peer))
-	path.mu.Unlock()
-
-	p.setLimit(peer, limit)
-	for _, size := range sizes {
-		// What cannot be sent is not answered.
-		p.send(peer, &controlDatagram{typ: controlProbe, flags: controlUncounted, id: id}, max(size, controlLen))
-	}
-	switch i := slices.Index(p.rounds, peer); {
-	case searching && i < 0:
-		p.rounds = append(p.rounds, peer)
-	case !searching && i >= 0:
-		p.rounds = slices.Delete(p.rounds, i, i+1)
-	}
-}
-
-// setLimit puts the limit of a path in force.
-func (p *prober) setLimit(peer *Peer, limit int) {
-	mtu := p.deviceMTU()
-	if limit >= mtu {
-		limit = maxPacket
-	}
-	former := int(peer.limit.Swap(int32(limit)))
-	switch {
-	case former == limit:
-	case limit == maxPacket:
-		p.tunnel.log.Info("path to peer takes the device's MTU again", "peer", peer.subnet, "endpoint", peer.endpoint, "mtu", mtu)
-	default:
-		p.tunnel.log.Warn("path to peer takes less than the device's MTU", "peer", peer.subnet, "endpoint", peer.endpoint, "mtu", limit, "device-mtu", mtu)
-	}
-}
-
-// goOn takes the next step in all rounds that are in progress.
-func (p *prober) goOn(now time.Time) {
-	for _, peer := range slices.Clone(p.rounds) {
-		p.advance(peer, now)
-	}
 }
 
 // receive takes a control datagram.
