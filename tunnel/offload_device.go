@@ -69,6 +69,7 @@ type offloadDevice struct {
 	name     string
 	queues   []Queue
 	tso, uso *modeSwitch
+	writev   func(fd uintptr, iovecs []unix.Iovec) error // for the probe; writev(2), but in tests
 }
 
 // newOffloadDevice returns a device without queues.
@@ -77,9 +78,10 @@ func newOffloadDevice(config OpenConfig) *offloadDevice {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	return &offloadDevice{
-		name: config.Name,
-		tso:  newModeSwitch(nameTSO, config.Offloads.TSO, config.Log),
-		uso:  newModeSwitch(nameUSO, config.Offloads.USO, config.Log),
+		name:   config.Name,
+		tso:    newModeSwitch(nameTSO, config.Offloads.TSO, config.Log),
+		uso:    newModeSwitch(nameUSO, config.Offloads.USO, config.Log),
+		writev: writev,
 	}
 }
 
@@ -146,7 +148,11 @@ func (d *offloadDevice) configure(fd int) error {
 		d.uso.turnOff(offByKernel)
 		return nil
 	}
-	return d.setOffloads(fd)
+	if err := d.setOffloads(fd); err != nil {
+		return err
+	}
+	d.probeWrites(fd)
+	return d.setOffloads(fd) // with those that are left
 }
 
 // setOffloads asks the kernel for super-packets, and for the most that it has.
