@@ -67,7 +67,8 @@ func onePort(packets []Packet) []Packet {
 }
 
 // refusesGroup says whether err may mean that the kernel cannot send groups, or not on the way to this peer: EINVAL and EMSGSIZE
-// are about sizes and numbers, EMSGSIZE perhaps about an MTU that changes meanwhile, EIO about a network card that computes no checksums or a way through IPsec.
+// are about sizes and numbers, EMSGSIZE perhaps about an MTU that changes meanwhile, EIO about a network card that computes no
+// checksums or a way through IPsec.
 func refusesGroup(err error) bool {
 	return err == unix.EIO || err == unix.EINVAL || err == unix.EMSGSIZE
 }

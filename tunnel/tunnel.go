@@ -124,8 +124,8 @@ func (t *Tunnel) SetTable(table *Table) {
 	t.table.Store(table)
 }
 
-// Run moves packets until ctx is done; then it sends on what it has read and returns nil within milliseconds. It returns an error as soon as one queue
-// or socket can no longer be read, or the device is gone: there is no half-dead tunnel.
+// Run moves packets until ctx is done; then it sends on what it has read and returns nil within milliseconds. It returns an error
+// as soon as one queue or socket can no longer be read, or the device is gone: there is no half-dead tunnel.
 func (t *Tunnel) Run(ctx context.Context) error {
 	t.log.Debug("tunnel runs", "queues", len(t.lanes))
 	group, ctx := errgroup.WithContext(ctx)
