@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -114,6 +115,34 @@ func TestUnderlayMTUChangesAtRunTime(t *testing.T) {
 				return err
 			})
 		})
+	}
+}
+
+// subnet.env cannot be written when the MTU changes: said, and made up for.
+func TestSubnetFileIsWrittenOnceItCanBe(t *testing.T) {
+	c := newCluster(t, 1, network(testNetwork))
+	h := c.Hosts[0]
+	c.start(h, "--iptables-resync", "1")
+	c.must(os.Remove(h.EnvFile()))
+	c.must(os.Mkdir(h.EnvFile(), 0o755))
+	c.must(c.SetUnderlayMTU(1400))
+	c.waitFor("the problem", func() error {
+		s, err := c.status(h)
+		if err == nil && (s.MTU != 1372 || len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "the MTU is 1372 now")) {
+			err = fmt.Errorf("MTU %d, problems %q", s.MTU, s.Problems)
+		}
+		return err
+	})
+	c.must(os.Remove(h.EnvFile()))
+	c.waitFor("subnet.env", func() error {
+		s, err := c.status(h)
+		if err == nil && len(s.Problems) != 0 {
+			err = fmt.Errorf("problems are %q", s.Problems)
+		}
+		return err
+	})
+	if mtu := readEnv(t, h.EnvFile()).MTU; mtu != 1372 {
+		t.Errorf("subnet.env says MTU %d, want %d", mtu, 1372)
 	}
 }
 

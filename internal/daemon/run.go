@@ -54,6 +54,7 @@ type daemon struct {
 	hostChanged     chan struct{} // wakes keepHost
 	underlayTrouble atomic.Pointer[string]
 	mtu             atomic.Int64 // of the device, bytes
+	fileMTU         int          // in subnet.env; keepHost's own
 }
 
 // Run is the daemon: it blocks until ctx ends (nil), the start fails, or a loop

@@ -255,12 +255,17 @@ func (d *daemon) listenControl(context.Context) (err error) {
 }
 
 func (d *daemon) writeSubnetFile(context.Context) error {
-	return subnet.WriteEnv(d.subnetFile(), subnet.Env{
+	mtu := int(d.mtu.Load())
+	err := subnet.WriteEnv(d.subnetFile(), subnet.Env{
 		Network: d.network.Network,
 		Subnet:  subnet.SubnetEnv(d.own.Subnet),
-		MTU:     int(d.mtu.Load()),
+		MTU:     mtu,
 		IPMasq:  d.IPMasq,
 	})
+	if err == nil {
+		d.fileMTU = mtu
+	}
+	return err
 }
 
 func (d *daemon) warnIf(err error) {

@@ -13,8 +13,11 @@ import (
 // again.
 func (d *daemon) followUnderlay(ctx context.Context) error {
 	next, err := routes.FindUnderlay(d.Underlay)
-	if err != nil || next == d.underlay {
+	if err != nil {
 		return err
+	}
+	if next == d.underlay {
+		return d.followMTU()
 	}
 	if next.Addr != d.underlay.Addr {
 		if err := d.rebind(ctx, next.Addr); err != nil {
@@ -55,12 +58,14 @@ func (d *daemon) rebind(ctx context.Context, addr netip.Addr) error {
 // hand. Containers that exist keep theirs until they are made anew.
 func (d *daemon) followMTU() error {
 	mtu := d.deviceMTU()
-	if mtu == d.link.MTU {
+	if mtu != d.link.MTU {
+		d.link.MTU = mtu
+		d.mtu.Store(int64(mtu))
+		d.tunnel.SetMTU(mtu)
+	}
+	if mtu == d.fileMTU {
 		return nil
 	}
-	d.link.MTU = mtu
-	d.mtu.Store(int64(mtu))
-	d.tunnel.SetMTU(mtu)
 	if err := d.writeSubnetFile(context.Background()); err != nil {
 		return fmt.Errorf("the MTU is %d now: %w", mtu, err)
 	}
