@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,28 @@ func TestFencedByAnotherOwner(t *testing.T) {
 	c.must(err)
 	if code != exitFenced || !strings.Contains(daemons[0].Log(), "usurper") {
 		t.Errorf("exit code %d, want %d and the winner's name; it said:\n%s", code, exitFenced, daemons[0].Log())
+	}
+}
+
+// A copied disk: the second host has the first one's node id and takes its lease
+// over. The first one says so and ends, so that one of the two forwards.
+func TestTwinsDoNotBothForward(t *testing.T) {
+	c := newCluster(t, 2, network(testNetwork))
+	first := c.start(c.Hosts[0])
+	id, err := os.ReadFile(filepath.Join(c.Hosts[0].StateDir(), "node-id"))
+	c.must(err)
+	c.must(os.MkdirAll(c.Hosts[1].StateDir(), 0o755))
+	c.must(os.WriteFile(filepath.Join(c.Hosts[1].StateDir(), "node-id"), id, 0o644))
+	c.start(c.Hosts[1])
+	code, err := first.Wait(c.patient())
+	c.must(err)
+	for _, want := range []string{"host2", "same node id", "remove the file node-id"} {
+		if code != exitFenced || !strings.Contains(first.Log(), want) {
+			t.Errorf("exit code %d, want %d and %q; it said:\n%s", code, exitFenced, want, first.Log())
+		}
+	}
+	if a, b := c.subnetOf(c.Hosts[0]), c.subnetOf(c.Hosts[1]); a != b {
+		t.Errorf("the twin holds %s, want the lease %s that its node id names", b, a)
 	}
 }
 
