@@ -14,11 +14,12 @@ import (
 
 // hostInterface is one interface as it was when interfaces was called.
 type hostInterface struct {
-	name  string
-	index int
-	mtu   int
-	up    bool           // administratively up; says nothing of the carrier
-	addrs []netip.Prefix // IPv4 with the prefix length set on the interface, the preferred one first
+	name     string
+	index    int
+	mtu      int
+	up       bool // administratively up; says nothing of the carrier
+	isBridge bool
+	addrs    []netip.Prefix // IPv4 with the prefix length set on the interface, the preferred one first
 }
 
 // hostInterfaces is a snapshot of all interfaces, in the kernel's order.
@@ -39,7 +40,7 @@ func interfaces() (hostInterfaces, error) {
 	var all hostInterfaces
 	for _, link := range links {
 		attrs := link.Attrs()
-		h := hostInterface{name: attrs.Name, index: attrs.Index, mtu: attrs.MTU, up: attrs.Flags&net.FlagUp != 0}
+		h := hostInterface{name: attrs.Name, index: attrs.Index, mtu: attrs.MTU, up: attrs.Flags&net.FlagUp != 0, isBridge: link.Type() == "bridge"}
 		for _, a := range addrs {
 			if a.LinkIndex == h.index {
 				h.addrs = append(h.addrs, prefixOf(a.IPNet))

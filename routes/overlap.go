@@ -45,6 +45,25 @@ func Overlaps(network netip.Prefix, except string, own ...netip.Prefix) error {
 	return nil
 }
 
+// ContainerSubnets returns the subnets of the given length in network that bridges of this host have the first address of, as
+// a container runtime gives it to its bridge: those that it has been started with.
+func ContainerSubnets(network netip.Prefix, length int) ([]netip.Prefix, error) {
+	all, err := interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("look for container bridges: %w", err)
+	}
+	var subnets []netip.Prefix
+	for _, h := range all {
+		for _, a := range h.addrs {
+			first := a.Masked().Addr().Next()
+			if h.isBridge && a.Bits() == length && a.Addr() == first && within(a, []netip.Prefix{network}) {
+				subnets = append(subnets, a.Masked())
+			}
+		}
+	}
+	return subnets, nil
+}
+
 // isConnected tells routes to neighbours on a link from routes by way of a
 // router. A wider route by way of a router (10.0.0.0/8 into a company) is no
 // conflict: the overlay's is longer, and longer wins.

@@ -2,10 +2,27 @@ package routes
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 )
+
+func TestContainerSubnets(t *testing.T) {
+	newNamespace(t)
+	addBridge(t, "docker0", "10.5.72.1/24")
+	addBridge(t, "cni0", "10.5.73.1/24")
+	addBridge(t, "lan0", "10.5.74.2/24")
+	addBridge(t, "wide0", "10.5.128.1/17")
+	addBridge(t, "docker1", "172.17.0.1/16")
+	addTUN(t, "tun0", netlink.TUNTAP_MODE_TUN)
+	noError(t, Link{Name: "tun0", Address: netip.MustParseAddr("10.5.75.1"), MTU: 1472, Network: netip.MustParsePrefix("10.5.75.0/24")}.Apply())
+	got, err := ContainerSubnets(netip.MustParsePrefix("10.5.0.0/16"), 24)
+	noError(t, err)
+	if want := []netip.Prefix{netip.MustParsePrefix("10.5.72.0/24"), netip.MustParsePrefix("10.5.73.0/24")}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
 
 func TestOverlaps(t *testing.T) {
 	newNamespace(t)

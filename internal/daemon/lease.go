@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"twill/routes"
@@ -176,12 +177,21 @@ func (d *daemon) previousSubnet() netip.Prefix {
 
 // checkOverlap refuses a network that something else on this host has a part
 // of. The container bridge in our own subnet is as it should be; one that is
-// still in the former subnet is said, since it hides a peer's.
+// still in a former subnet, however often twill was restarted since, hides a
+// peer's, which is said.
 func (d *daemon) checkOverlap() error {
 	err := routes.Overlaps(d.network.Network, d.TunName, d.own.Subnet)
-	if err != nil && routes.Overlaps(d.network.Network, d.TunName, d.own.Subnet, d.previous) == nil {
-		d.Log.Warn("our subnet has changed; restart the container runtime with the new one", "subnet", d.own.Subnet, "previous", d.previous, "err", err)
+	if err == nil {
 		return nil
 	}
-	return err
+	former, listErr := routes.ContainerSubnets(d.network.Network, d.network.SubnetLen)
+	if listErr != nil {
+		return errors.Join(err, listErr)
+	}
+	former = slices.DeleteFunc(append(former, d.previous), func(p netip.Prefix) bool { return !p.IsValid() || p == d.own.Subnet })
+	if routes.Overlaps(d.network.Network, d.TunName, append(former, d.own.Subnet)...) != nil {
+		return err
+	}
+	d.Log.Warn("containers are still in a former subnet; restart the container runtime, which then takes the new one", "subnet", d.own.Subnet, "former", former)
+	return nil
 }

@@ -126,6 +126,7 @@ func TestSystem(t *testing.T) {
 		{"a killed daemon loses one burst", (*system).killDaemon},
 		{"a machine reboots while etcd is away", (*system).rebootWithoutEtcd},
 		{"Docker waits while there is no subnet", (*system).bootWithoutSubnet},
+		{"a host whose subnet is another's takes a new one", (*system).loseSubnet},
 		{"broken settings fail the unit and say why", (*system).breakSettings},
 		{"the package is removed and purged", (*system).remove},
 	} {
@@ -244,7 +245,7 @@ func (s *system) install() {
 func (s *system) configure() {
 	s.each(func(m *Machine, ctx context.Context) error {
 		_, err := m.Sh(ctx, fmt.Sprintf(`set -e
-			printf 'TWILL_ETCD_ENDPOINTS=http://%s:2379\nTWILL_NETWORK=%s\nTWILL_IP_MASQ=true\n' >>/etc/default/twill
+			printf 'TWILL_ETCD_ENDPOINTS=http://%s:2379\nTWILL_NETWORK=%s\n' >>/etc/default/twill
 			systemctl start twill
 			systemctl restart docker
 			docker run --detach --name=web --restart=always --publish=%d:80 web httpd -f -p 80 -h /www`,
@@ -259,6 +260,7 @@ func (s *system) rebootInOrder() {
 	s.each((*Machine).Reboot)
 	for i, m := range s.machines {
 		s.waitWell(m)
+		s.checkJournal(m)
 		if after := s.subnet(m); after != before[i] {
 			s.t.Errorf("%s: subnet %s after the reboot, want %s", m.Name, after, before[i])
 		}
@@ -280,6 +282,18 @@ func (s *system) rebootInOrder() {
 				s.t.Errorf("%s: [etcd started,] twill starting, started, docker starting, started: at %v", m.Name, order)
 			}
 		}
+	}
+}
+
+// checkJournal checks that the journal of a boot that went well has nothing to look after, and each time once.
+func (s *system) checkJournal(m *Machine) {
+	s.t.Helper()
+	if entries := s.sh(m, "journalctl --quiet --boot --output=cat --priority=notice --unit=twill"); entries != "" {
+		s.t.Errorf("%s: the journal has of priority notice or higher:\n%s", m.Name, entries)
+	}
+	entries := s.sh(m, "journalctl --quiet --boot --output=cat --unit=twill")
+	if !strings.Contains(entries, "\nholds lease subnet=") || strings.Contains(entries, "time=") || strings.Contains(entries, "settings do not count") {
+		s.t.Errorf("%s: the journal has:\n%s", m.Name, entries)
 	}
 }
 
@@ -332,6 +346,10 @@ func (s *system) connect() {
 		}
 		if got := s.sh(m, "docker exec web cat /sys/class/net/eth0/mtu"); got != strconv.Itoa(mtu) {
 			s.t.Errorf("%s: the container's MTU is %s, want %d", m.Name, got, mtu)
+		}
+		want := fmt.Sprintf("--bip=%s/%d --ip-masq=false --mtu=%d", s.subnet(m).Addr().Next(), s.subnet(m).Bits(), mtu)
+		if got := s.sh(m, "tr '\\0' ' ' <\"/proc/$(systemctl show --value --property=MainPID docker)/cmdline\""); !strings.HasSuffix(got, want) || strings.Count(got, "--bip") != 1 {
+			s.t.Errorf("%s: Docker runs as %q, want %s in the end, once", m.Name, got, want)
 		}
 		s.sh(m, "docker exec web ping -c 3 -w 10 %s", far)
 		s.asks(m, fmt.Sprintf("http://%s/cgi-bin/who", far), s.hostname(peer), own)
