@@ -5,5 +5,5 @@
 // makes a switch, and [World.Boot] starts machines on it: systemd-nspawn containers on a copy of the tree that lives in memory.
 // [Machine.Run] runs commands on them.
 //
-// The test itself is system_test.go, which `make system-test` runs.
+// The test itself, which `make system-test` runs, is system_test.go; its steps are in the other test files.
 package systemtest
