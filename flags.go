@@ -24,12 +24,15 @@ const (
 	defaultEndpoint = "http://127.0.0.1:2379"
 )
 
+// settingPrefix begins the environment variables of twill's own.
+const settingPrefix = "TWILL_"
+
 // env names the environment variable of a flag of twill's own.
-func env(flag string) []string { return []string{"TWILL_" + envName(flag)} }
+func env(flag string) []string { return []string{settingPrefix + envName(flag)} }
 
 // flannelEnv names those of a flag that Flannel has too.
 func flannelEnv(flag string) []string {
-	return []string{"TWILL_" + envName(flag), "FLANNELD_" + envName(flag)}
+	return []string{settingPrefix + envName(flag), "FLANNELD_" + envName(flag)}
 }
 
 func envName(flag string) string { return strings.ToUpper(strings.ReplaceAll(flag, "-", "_")) }

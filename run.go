@@ -33,6 +33,9 @@ func runCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			for _, name := range unknownSettings(os.Environ(), c.Command.Flags) {
+				cfg.Log.Warn("no setting has this name; `twill help run` lists them", "variable", name)
+			}
 			return daemon.Run(c.Context, cfg)
 		},
 	}

@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
 
 	"twill/internal/envfile"
 	"twill/internal/journal"
@@ -44,4 +47,24 @@ func loadSettings(args, files []string, warn func(string)) {
 			os.Setenv(name, value)
 		}
 	}
+}
+
+// unknownSettings returns the names in environ, as of os.Environ, that begin as our settings do, but that no flag is read
+// from: misspelt ones.
+func unknownSettings(environ []string, flags []cli.Flag) []string {
+	known := map[string]bool{}
+	for _, f := range flags {
+		if f, ok := f.(cli.DocGenerationFlag); ok {
+			for _, name := range f.GetEnvVars() {
+				known[name] = true
+			}
+		}
+	}
+	var unknown []string
+	for _, variable := range environ {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, settingPrefix) && !known[name] {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,14 @@ func TestLoadSettings(t *testing.T) {
 	loadSettings([]string{"twill", "leases"}, []string{dir}, warn)
 	if !strings.Contains(strings.Join(said, "\n"), dir) {
 		t.Errorf("said %q about a file that cannot be read", said)
+	}
+}
+
+func TestUnknownSettings(t *testing.T) {
+	environ := []string{"PATH=/bin", "TWILL_MTU=1400", "TWILL_MTUU=1400", "FLANNELD_V=2", "TWILL_ETCD_ENDPOINTS=x", "TWILL_=="}
+	got := unknownSettings(environ, runCommand().Flags)
+	if want := []string{"TWILL_MTUU", "TWILL_"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

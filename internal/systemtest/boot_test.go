@@ -165,7 +165,11 @@ func (s *system) breakSettings() {
 	if !strings.Contains(status, "queues") || !strings.Contains(status, "many") {
 		s.t.Errorf("the status does not name the setting and its value:\n%s", status)
 	}
-	s.sh(m, "mv /root/twill.env /etc/default/twill; systemctl start twill")
+	s.sh(m, "cp -a /root/twill.env /etc/default/twill; echo TWILL_MTUU=1400 >>/etc/default/twill; systemctl restart twill")
+	if warnings := s.sh(m, "journalctl --quiet --boot --output=cat --priority=warning --unit=twill"); !strings.Contains(warnings, "TWILL_MTUU") {
+		s.t.Errorf("a misspelt setting is not warned of, but: %s", warnings)
+	}
+	s.sh(m, "mv /root/twill.env /etc/default/twill; systemctl restart twill")
 	s.waitWell(m)
 	s.connect()
 }
