@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 
 func enterAndRun(m *testing.M) int {
 	if os.Getenv(preparedEnv) == "" {
+		if err := Check(); err != nil {
+			fmt.Fprintln(os.Stderr, "FAIL: no machine can run here:", err)
+			return 1
+		}
 		dir, err := os.MkdirTemp("", "twill-system-test")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "FAIL:", err)

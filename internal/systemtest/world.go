@@ -1,7 +1,6 @@
 package systemtest
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -14,11 +13,7 @@ import (
 )
 
 // Enter moves the program into namespaces of its own as lab.Enter does, with a /proc of their own, which systemd-nspawn needs.
-// It wants root.
 func Enter() (entered bool, exitCode int, err error) {
-	if os.Geteuid() != 0 {
-		return false, 1, errors.New("machines with systemd need root")
-	}
 	entered, exitCode, err = lab.Enter()
 	if !entered || err != nil {
 		return entered, exitCode, err
