@@ -67,10 +67,6 @@ func (l Link) Apply() error {
 	return l.applyRoute(link)
 }
 
-// Remove deletes the device and with it its address and route, like
-// DeleteDevice.
-func (l Link) Remove() error { return DeleteDevice(l.Name) }
-
 func (l Link) check() error {
 	if !l.Address.Is4() {
 		return fmt.Errorf("device %s: address %s: want an IPv4 address", l.Name, l.Address)

@@ -232,8 +232,8 @@ func TestLinkLeavesOthersAlone(t *testing.T) {
 	addTUN(t, "twill0", netlink.TUNTAP_MODE_TUN)
 	noError(t, testLink.Apply())
 	wantLink(t, testLink)
-	noError(t, testLink.Remove())
-	noError(t, testLink.Remove())
+	noError(t, DeleteDevice(testLink.Name))
+	noError(t, DeleteDevice(testLink.Name))
 	if after := ipDump(t); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
@@ -245,7 +245,7 @@ func TestLinkErrors(t *testing.T) {
 
 	addBridge(t, "twill0")
 	wantError(t, testLink.Apply(), "twill0", "not a TUN device", "bridge")
-	wantError(t, testLink.Remove(), "twill0", "not a TUN device")
+	wantError(t, DeleteDevice(testLink.Name), "twill0", "not a TUN device")
 
 	broken := map[string]func(*Link){
 		"1 to 15 bytes":           func(l *Link) { l.Name = strings.Repeat("x", 16) },

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +22,7 @@ func (c OpenConfig) Adopt(queues []*os.File) (_ Device, err error) {
 			closeFiles(queues)
 		}
 	}()
-	if err := c.plain().validate(); err != nil {
+	if err := c.validate(); err != nil {
 		return nil, err
 	}
 	if len(queues) != c.Queues {
@@ -36,7 +35,7 @@ func (c OpenConfig) Adopt(queues []*os.File) (_ Device, err error) {
 		}
 	}
 	if !d.anyOffload() {
-		return adoptPlain(c.plain(), queues, d.tso, d.uso)
+		return adoptPlain(c, queues, d.tso, d.uso)
 	}
 	for i, queue := range queues {
 		q, err := d.adoptQueue(queue)
@@ -92,7 +91,7 @@ func (d *offloadDevice) checkQueue(queue *os.File) error {
 }
 
 // adoptQueue is openQueue for a queue that has passed checkQueue.
-func (d *offloadDevice) adoptQueue(queue *os.File) (*offloadQueue, error) {
+func (d *offloadDevice) adoptQueue(queue *os.File) (*queue, error) {
 	raw, err := queue.SyscallConn()
 	if err == nil {
 		err = control(raw, d.configure)
@@ -107,7 +106,7 @@ func (d *offloadDevice) adoptQueue(queue *os.File) (*offloadQueue, error) {
 }
 
 // adoptPlain is openPlain for queues that have passed checkQueue.
-func adoptPlain(config PlainConfig, queues []*os.File, tso, uso *modeSwitch) (Device, error) {
+func adoptPlain(config OpenConfig, queues []*os.File, tso, uso *modeSwitch) (Device, error) {
 	d := &plainDevice{name: config.Name, tso: tso, uso: uso}
 	for i, queue := range queues {
 		raw, err := queue.SyscallConn()
@@ -203,7 +202,3 @@ func closeConns(conns []Conn) {
 		c.Close()
 	}
 }
-
-// SyscallConn gives the descriptor of the queue away.
-func (q *offloadQueue) SyscallConn() (syscall.RawConn, error) { return q.file.SyscallConn() }
-func (q *plainQueue) SyscallConn() (syscall.RawConn, error)   { return q.file.SyscallConn() }

@@ -111,7 +111,7 @@ func TestSocketsThatDoNotFit(t *testing.T) {
 			if err := file.Close(); err == nil {
 				t.Error("the file was left open")
 			}
-			conns, err := Listen(address, 1)
+			conns, err := ListenConfig{Address: address, Sockets: 1}.Listen()
 			if err != nil {
 				t.Fatalf("after that the address is not free: %v", err)
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,9 @@ const (
 	GSOMaxSize = 65536
 )
 
+// maxQueues is MAX_TAP_QUEUES of the kernel's TUN driver.
+const maxQueues = 256
+
 // OpenConfig says which TUN device to open, and how.
 type OpenConfig struct {
 	// Name is the interface's name, 1 to 15 characters.
@@ -34,9 +38,10 @@ type OpenConfig struct {
 }
 
 // Open opens the TUN device Name with the offloads that are asked for and that the kernel has, and in the plain mode if there are
-// none; Device.Modes tells. Like OpenPlain it makes the device if it does not exist, and the device stays.
+// none; Device.Modes tells. It makes the device if it does not exist. The device stays when it is closed or its process ends, with its
+// addresses and routes, so that a daemon that restarts finds everything as it was.
 func Open(config OpenConfig) (Device, error) {
-	if err := config.plain().validate(); err != nil {
+	if err := config.validate(); err != nil {
 		return nil, err
 	}
 	if err := checkFree(config.Name); err != nil {
@@ -55,13 +60,23 @@ func Open(config OpenConfig) (Device, error) {
 	}
 	if !d.anyOffload() {
 		d.Close()
-		return openPlain(config.plain(), d.tso, d.uso)
+		return openPlain(config, d.tso, d.uso)
 	}
 	return d, nil
 }
 
-func (c OpenConfig) plain() PlainConfig {
-	return PlainConfig{Name: c.Name, Queues: c.Queues}
+func (c OpenConfig) validate() error {
+	if c.Name == "" || len(c.Name) >= unix.IFNAMSIZ {
+		return fmt.Errorf("TUN device name %q: want 1 to %d characters", c.Name, unix.IFNAMSIZ-1)
+	}
+	// The kernel's dev_valid_name, and % with which it would make up a name.
+	if c.Name == "." || c.Name == ".." || strings.ContainsAny(c.Name, "/:% \t\n\v\f\r") {
+		return fmt.Errorf("TUN device name %q: must not be . or .. nor contain / : %% or white space", c.Name)
+	}
+	if c.Queues < 1 || c.Queues > maxQueues {
+		return fmt.Errorf("TUN device %s with %d queues: want 1 to %d", c.Name, c.Queues, maxQueues)
+	}
+	return nil
 }
 
 // offloadDevice is a Device in the offload mode.
@@ -93,14 +108,14 @@ func (d *offloadDevice) anyOffload() bool { return d.tso.on() || d.uso.on() }
 func (d *offloadDevice) Close() error {
 	var errs []error
 	for _, q := range d.queues {
-		errs = append(errs, q.(*offloadQueue).file.Close())
+		errs = append(errs, q.(*queue).file.Close())
 	}
 	return errors.Join(errs...)
 }
 
 // openQueue attaches a new queue to the device. It switches off the offloads that the kernel does not have, and returns nil if
 // then none is left.
-func (d *offloadDevice) openQueue() (*offloadQueue, error) {
+func (d *offloadDevice) openQueue() (*queue, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, explainOpen(err)

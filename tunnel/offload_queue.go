@@ -3,44 +3,25 @@ package tunnel
 import (
 	"os"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// offloadQueue is a Queue in the offload mode: each read and write moves a packet or a super-packet.
-type offloadQueue struct {
-	file   *os.File
-	reader offloadReader
-	writer offloadWriter // for Write
-	own    offloadWriter // for Inject, which may run beside Write
-}
-
-func newOffloadQueue(file *os.File, tso, uso *modeSwitch) (*offloadQueue, error) {
+// newOffloadQueue returns a queue in the offload mode: each read and write moves a packet or a super-packet.
+func newOffloadQueue(file *os.File, tso, uso *modeSwitch) (*queue, error) {
 	raw, err := file.SyscallConn()
 	if err != nil {
 		file.Close()
 		return nil, err
 	}
-	q := &offloadQueue{file: file}
-	q.reader.init(raw)
-	q.writer.init(raw, tso, uso)
-	q.own.init(raw, tso, uso)
-	return q, nil
+	return &queue{
+		file:   file,
+		reader: newOffloadReader(raw),
+		writer: newOffloadWriter(raw, tso, uso),
+		own:    newOffloadWriter(raw, tso, uso),
+	}, nil
 }
-
-func (q *offloadQueue) Read() ([]Packet, error) { return q.reader.read() }
-
-func (q *offloadQueue) Write(packets []Packet) (int, error) { return q.writer.write(packets) }
-
-func (q *offloadQueue) Inject(packet []byte) error {
-	q.own.single[0].Head = packet
-	_, err := q.own.write(q.own.single[:])
-	return err
-}
-
-func (q *offloadQueue) SetReadDeadline(t time.Time) error { return q.file.SetReadDeadline(t) }
 
 // An offloadReader reads bursts. The packets lie one behind the other in one buffer, so that many small ones touch little memory.
 type offloadReader struct {
@@ -61,10 +42,10 @@ const (
 	cacheLine = 64
 )
 
-func (r *offloadReader) init(raw syscall.RawConn) {
-	r.raw = raw
+func newOffloadReader(raw syscall.RawConn) *offloadReader {
+	r := &offloadReader{raw: raw, buffer: make([]byte, burstBytes+cacheLine+maxPacket+1)}
 	r.drain = r.drainQueue
-	r.buffer = make([]byte, burstBytes+cacheLine+maxPacket+1)
+	return r
 }
 
 func (r *offloadReader) read() ([]Packet, error) {
@@ -115,7 +96,6 @@ type offloadWriter struct {
 	writeTo  func(fd uintptr) bool
 	writev   func(fd uintptr, iovecs []unix.Iovec) error // writev(2), but in tests
 	tso, uso *modeSwitch
-	single   [1]Packet // the burst of Inject
 	packets  []Packet
 	n        int
 	err      error
@@ -125,9 +105,10 @@ type offloadWriter struct {
 	iovecs [2 + maxSegments]unix.Iovec
 }
 
-func (w *offloadWriter) init(raw syscall.RawConn, tso, uso *modeSwitch) {
-	w.raw, w.tso, w.uso = raw, tso, uso
-	w.writeTo, w.writev = w.writeAll, writev
+func newOffloadWriter(raw syscall.RawConn, tso, uso *modeSwitch) *offloadWriter {
+	w := &offloadWriter{raw: raw, writev: writev, tso: tso, uso: uso}
+	w.writeTo = w.writeAll
+	return w
 }
 
 func (w *offloadWriter) write(packets []Packet) (int, error) {

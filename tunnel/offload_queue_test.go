@@ -136,9 +136,10 @@ func checkReceived(t *testing.T, socket *net.UDPConn, packets []Packet) {
 func TestWriteMerged(t *testing.T) {
 	d := openTUN(t, "tw-merged", 1, AllOffloads)
 	setUp(t, "tw-merged")
-	q := d.Queues()[0].(*offloadQueue)
+	q := d.Queues()[0].(*queue)
+	w := q.writer.(*offloadWriter)
 	writes := 0
-	q.writer.writev = func(fd uintptr, iovecs []unix.Iovec) error { writes++; return writev(fd, iovecs) }
+	w.writev = func(fd uintptr, iovecs []unix.Iovec) error { writes++; return writev(fd, iovecs) }
 	packets, socket := udpRun(t, 40, 1000)
 	packets = append(packets, packets[0]) // not shorter, so a part of the run as well
 	writeAllTo(t, q, packets)
@@ -152,8 +153,9 @@ func TestWriteMerged(t *testing.T) {
 func TestWriteOffloadSwitchedOff(t *testing.T) {
 	d := openTUN(t, "tw-broken", 1, AllOffloads)
 	setUp(t, "tw-broken")
-	q := d.Queues()[0].(*offloadQueue)
-	q.writer.writev = func(fd uintptr, iovecs []unix.Iovec) error {
+	q := d.Queues()[0].(*queue)
+	w := q.writer.(*offloadWriter)
+	w.writev = func(fd uintptr, iovecs []unix.Iovec) error {
 		if len(iovecs) > 2 {
 			return unix.EINVAL
 		}
@@ -172,13 +174,14 @@ func TestWriteOffloadSwitchedOff(t *testing.T) {
 func TestWriteRefusedRun(t *testing.T) {
 	d := openTUN(t, "tw-innocent", 1, AllOffloads)
 	setUp(t, "tw-innocent")
-	q := d.Queues()[0].(*offloadQueue)
+	q := d.Queues()[0].(*queue)
+	w := q.writer.(*offloadWriter)
 	packets, _ := udpRun(t, 5, 100)
 	for _, tt := range []struct {
 		err  error
 		want int
 	}{{unix.EINVAL, 1}, {unix.EIO, 5}, {unix.ENOMEM, 5}} {
-		q.writer.writev = func(uintptr, []unix.Iovec) error { return tt.err }
+		w.writev = func(uintptr, []unix.Iovec) error { return tt.err }
 		if n, err := q.Write(packets); n != tt.want || err != tt.err {
 			t.Errorf("%d packets: %v; want %d, %v", n, err, tt.want, tt.err)
 		}

@@ -5,40 +5,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/songgao/water"
 	"golang.org/x/sys/unix"
 )
 
-// maxQueues is MAX_TAP_QUEUES of the kernel's TUN driver.
-const maxQueues = 256
-
-// PlainConfig says which TUN device to open.
-type PlainConfig struct {
-	// Name is the interface's name, 1 to 15 characters.
-	Name string
-	// Queues is the number of queues, 1 to 256.
-	Queues int
-}
-
-// OpenPlain opens the TUN device Name in the plain mode, in which each read and write moves one packet, and makes it if it
-// does not exist. The device stays when it is closed or its process ends, with its addresses and routes, so that a daemon
-// that restarts finds everything as it was.
-func OpenPlain(config PlainConfig) (Device, error) {
-	if err := config.validate(); err != nil {
-		return nil, err
-	}
-	if err := checkFree(config.Name); err != nil {
-		return nil, fmt.Errorf("open TUN device %s: %w", config.Name, err)
-	}
-	return openPlain(config, newModeSwitch(nameTSO, false, nil), newModeSwitch(nameUSO, false, nil))
-}
-
-// openPlain opens a device that is free. The switches say why it does not use the offloads.
-func openPlain(config PlainConfig, tso, uso *modeSwitch) (Device, error) {
+// openPlain opens a device that is free in the plain mode, in which each read and write moves one packet. The switches say why it does
+// not use the offloads.
+func openPlain(config OpenConfig, tso, uso *modeSwitch) (Device, error) {
 	d := &plainDevice{name: config.Name, tso: tso, uso: uso}
 	for i := range config.Queues {
 		q, err := openPlainQueue(config.Name)
@@ -49,20 +24,6 @@ func openPlain(config PlainConfig, tso, uso *modeSwitch) (Device, error) {
 		d.queues = append(d.queues, q)
 	}
 	return d, nil
-}
-
-func (c PlainConfig) validate() error {
-	if c.Name == "" || len(c.Name) >= unix.IFNAMSIZ {
-		return fmt.Errorf("TUN device name %q: want 1 to %d characters", c.Name, unix.IFNAMSIZ-1)
-	}
-	// The kernel's dev_valid_name, and % with which it would make up a name.
-	if c.Name == "." || c.Name == ".." || strings.ContainsAny(c.Name, "/:% \t\n\v\f\r") {
-		return fmt.Errorf("TUN device name %q: must not be . or .. nor contain / : %% or white space", c.Name)
-	}
-	if c.Queues < 1 || c.Queues > maxQueues {
-		return fmt.Errorf("TUN device %s with %d queues: want 1 to %d", c.Name, c.Queues, maxQueues)
-	}
-	return nil
 }
 
 // plainDevice is a Device in the plain mode.
@@ -79,20 +40,12 @@ func (d *plainDevice) Modes() []Mode   { return []Mode{d.tso.mode(), d.uso.mode(
 func (d *plainDevice) Close() error {
 	var errs []error
 	for _, q := range d.queues {
-		errs = append(errs, q.(*plainQueue).file.Close())
+		errs = append(errs, q.(*queue).file.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// plainQueue is a Queue in the plain mode.
-type plainQueue struct {
-	file   *os.File
-	reader plainReader
-	writer plainWriter // for Write
-	own    plainWriter // for Inject, which may run beside Write
-}
-
-func openPlainQueue(name string) (*plainQueue, error) {
+func openPlainQueue(name string) (*queue, error) {
 	file, err := openWater(name)
 	if err != nil {
 		return nil, err
@@ -106,16 +59,12 @@ func openPlainQueue(name string) (*plainQueue, error) {
 }
 
 // newPlainQueue returns the Queue of a file that is attached to the device.
-func newPlainQueue(file *os.File) (*plainQueue, error) {
+func newPlainQueue(file *os.File) (*queue, error) {
 	raw, err := file.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	q := &plainQueue{file: file}
-	q.reader.init(raw)
-	q.writer.init(raw)
-	q.own.init(raw)
-	return q, nil
+	return &queue{file: file, reader: newPlainReader(raw), writer: newPlainWriter(raw), own: newPlainWriter(raw)}, nil
 }
 
 // openWater attaches a new queue to the device. Always with multi-queue: the kernel refuses to open a device with this flag
@@ -185,18 +134,6 @@ func explainNode(err error) error {
 	return err
 }
 
-func (q *plainQueue) Read() ([]Packet, error) { return q.reader.read() }
-
-func (q *plainQueue) Write(packets []Packet) (int, error) { return q.writer.write(packets) }
-
-func (q *plainQueue) Inject(packet []byte) error {
-	q.own.single[0].Head = packet
-	_, err := q.own.write(q.own.single[:])
-	return err
-}
-
-func (q *plainQueue) SetReadDeadline(t time.Time) error { return q.file.SetReadDeadline(t) }
-
 // plainReader reads bursts. The callback is made once: a closure made for each call would be allocated.
 type plainReader struct {
 	raw     syscall.RawConn
@@ -208,10 +145,10 @@ type plainReader struct {
 	err     error
 }
 
-func (r *plainReader) init(raw syscall.RawConn) {
-	r.raw = raw
-	r.buffers = newBuffers()
+func newPlainReader(raw syscall.RawConn) *plainReader {
+	r := &plainReader{raw: raw, buffers: newBuffers()}
 	r.drain = r.drainQueue
+	return r
 }
 
 func (r *plainReader) read() ([]Packet, error) {
@@ -220,17 +157,6 @@ func (r *plainReader) read() ([]Packet, error) {
 		return nil, err
 	}
 	return r.packets[:r.n], r.err
-}
-
-// readTUN is raw.Read for a TUN device.
-func readTUN(raw syscall.RawConn, drain func(fd uintptr) bool) error {
-	err := raw.Read(drain)
-	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, os.ErrClosed) {
-		return err
-	}
-	// Go's poller gives up a descriptor for which epoll reports an error alone. For a TUN device that means that it was
-	// deleted; a read that comes to the kernel afterwards gets EBADFD.
-	return unix.EBADFD
 }
 
 // drainQueue reads until the queue or the room for a burst is exhausted. It returns false to be called again when there is
@@ -259,15 +185,15 @@ func (r *plainReader) drainQueue(fd uintptr) bool {
 type plainWriter struct {
 	raw     syscall.RawConn
 	writeTo func(fd uintptr) bool
-	single  [1]Packet // the burst of Inject
 	packets []Packet
 	n       int
 	err     error
 }
 
-func (w *plainWriter) init(raw syscall.RawConn) {
-	w.raw = raw
+func newPlainWriter(raw syscall.RawConn) *plainWriter {
+	w := &plainWriter{raw: raw}
 	w.writeTo = w.writeAll
+	return w
 }
 
 func (w *plainWriter) write(packets []Packet) (int, error) {

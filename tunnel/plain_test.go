@@ -305,7 +305,7 @@ func TestOpenErrors(t *testing.T) {
 		{"single queue", "tw-single", 1, "not a multi-queue TUN device"},
 		{"held", "tw-held", 1, "another process holds the device (2 queues)"},
 	} {
-		_, plain := OpenPlain(PlainConfig{Name: tt.device, Queues: tt.queues})
+		_, plain := Open(OpenConfig{Name: tt.device, Queues: tt.queues})
 		_, offload := Open(OpenConfig{Name: tt.device, Queues: tt.queues, Offloads: AllOffloads})
 		for _, err := range []error{plain, offload} {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -358,12 +358,7 @@ func checkQueuesAreCloseOnExec(t *testing.T, offloads Offloads) {
 	}
 }
 
-func queueFile(q Queue) *os.File {
-	if q, ok := q.(*plainQueue); ok {
-		return q.file
-	}
-	return q.(*offloadQueue).file
-}
+func queueFile(q Queue) *os.File { return q.(*queue).file }
 
 func TestQueueDeadline(t *testing.T) { eachMode(t, checkQueueDeadline) }
 

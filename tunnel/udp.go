@@ -13,11 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listen opens n UDP sockets on addr, without offloads, as ListenConfig.Listen does.
-func Listen(addr netip.AddrPort, n int) ([]Conn, error) {
-	return ListenConfig{Address: addr, Sockets: n}.Listen()
-}
-
 // ListenConfig says which UDP sockets to open, and how.
 type ListenConfig struct {
 	// Address is an IPv4 address of this host and a port, 0: any free one.

@@ -19,7 +19,7 @@ var anyPort = netip.MustParseAddrPort("127.0.0.1:0")
 
 func listen(t *testing.T, addr netip.AddrPort, n int) []Conn {
 	t.Helper()
-	conns, err := Listen(addr, n)
+	conns, err := ListenConfig{Address: addr, Sockets: n}.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func peerAt(addr netip.AddrPort) *Peer { return NewPeer(nearSubnet, addr) }
 func TestListenPortInUse(t *testing.T) {
 	for _, tt := range []struct{ first, second int }{{1, 1}, {1, 2}, {2, 1}, {2, 2}} {
 		first := listen(t, anyPort, tt.first)
-		conns, err := Listen(first[0].LocalAddr(), tt.second)
+		conns, err := ListenConfig{Address: first[0].LocalAddr(), Sockets: tt.second}.Listen()
 		if !errors.Is(err, unix.EADDRINUSE) || conns != nil {
 			t.Errorf("%d sockets on the port of %d others: got %v, %v; want %v", tt.second, tt.first, conns, err, unix.EADDRINUSE)
 		}
@@ -76,7 +76,7 @@ func TestListenErrors(t *testing.T) {
 		{"no socket", anyPort, 0, "want 1 to 256"},
 		{"too many sockets", anyPort, 257, "want 1 to 256"},
 	} {
-		conns, err := Listen(tt.addr, tt.n)
+		conns, err := ListenConfig{Address: tt.addr, Sockets: tt.n}.Listen()
 		if err == nil || conns != nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, %v; want an error with %q", tt.name, conns, err, tt.want)
 		}
