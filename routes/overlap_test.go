@@ -15,8 +15,7 @@ func TestContainerSubnets(t *testing.T) {
 	addBridge(t, "lan0", "10.5.74.2/24")
 	addBridge(t, "wide0", "10.5.128.1/17")
 	addBridge(t, "docker1", "172.17.0.1/16")
-	addTUN(t, "tun0", netlink.TUNTAP_MODE_TUN)
-	noError(t, Link{Name: "tun0", Address: netip.MustParseAddr("10.5.75.1"), MTU: 1472, Network: netip.MustParsePrefix("10.5.75.0/24")}.Apply())
+	addAddress(t, addTUN(t, "tun0", netlink.TUNTAP_MODE_TUN), netlink.Addr{IPNet: ipNet("10.5.75.1/24")})
 	got, err := ContainerSubnets(netip.MustParsePrefix("10.5.0.0/16"), 24)
 	noError(t, err)
 	if want := []netip.Prefix{netip.MustParsePrefix("10.5.72.0/24"), netip.MustParsePrefix("10.5.73.0/24")}; !slices.Equal(got, want) {
