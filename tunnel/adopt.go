@@ -107,7 +107,7 @@ func (d *offloadDevice) adoptQueue(queue *os.File) (*queue, error) {
 
 // adoptPlain is openPlain for queues that have passed checkQueue.
 func adoptPlain(config OpenConfig, queues []*os.File, tso, uso *modeSwitch) (Device, error) {
-	d := &plainDevice{name: config.Name, tso: tso, uso: uso}
+	d := &device{name: config.Name, tso: tso, uso: uso}
 	for i, queue := range queues {
 		raw, err := queue.SyscallConn()
 		if err == nil {

@@ -81,10 +81,8 @@ func (c OpenConfig) validate() error {
 
 // offloadDevice is a Device in the offload mode.
 type offloadDevice struct {
-	name     string
-	queues   []Queue
-	tso, uso *modeSwitch
-	writev   func(fd uintptr, iovecs []unix.Iovec) error // for the probe; writev(2), but in tests
+	device
+	writev func(fd uintptr, iovecs []unix.Iovec) error // for the probe; writev(2), but in tests
 }
 
 // newOffloadDevice returns a device without queues.
@@ -93,25 +91,16 @@ func newOffloadDevice(config OpenConfig) *offloadDevice {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	return &offloadDevice{
-		name:   config.Name,
-		tso:    newModeSwitch(nameTSO, config.Offloads.TSO, config.Log),
-		uso:    newModeSwitch(nameUSO, config.Offloads.USO, config.Log),
+		device: device{
+			name: config.Name,
+			tso:  newModeSwitch(nameTSO, config.Offloads.TSO, config.Log),
+			uso:  newModeSwitch(nameUSO, config.Offloads.USO, config.Log),
+		},
 		writev: writev,
 	}
 }
 
-func (d *offloadDevice) Name() string     { return d.name }
-func (d *offloadDevice) Queues() []Queue  { return d.queues }
-func (d *offloadDevice) Modes() []Mode    { return []Mode{d.tso.mode(), d.uso.mode()} }
 func (d *offloadDevice) anyOffload() bool { return d.tso.on() || d.uso.on() }
-
-func (d *offloadDevice) Close() error {
-	var errs []error
-	for _, q := range d.queues {
-		errs = append(errs, q.(*queue).file.Close())
-	}
-	return errors.Join(errs...)
-}
 
 // openQueue attaches a new queue to the device. It switches off the offloads that the kernel does not have, and returns nil if
 // then none is left.

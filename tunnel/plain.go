@@ -14,7 +14,7 @@ import (
 // openPlain opens a device that is free in the plain mode, in which each read and write moves one packet. The switches say why it does
 // not use the offloads.
 func openPlain(config OpenConfig, tso, uso *modeSwitch) (Device, error) {
-	d := &plainDevice{name: config.Name, tso: tso, uso: uso}
+	d := &device{name: config.Name, tso: tso, uso: uso}
 	for i := range config.Queues {
 		q, err := openPlainQueue(config.Name)
 		if err != nil {
@@ -24,25 +24,6 @@ func openPlain(config OpenConfig, tso, uso *modeSwitch) (Device, error) {
 		d.queues = append(d.queues, q)
 	}
 	return d, nil
-}
-
-// plainDevice is a Device in the plain mode.
-type plainDevice struct {
-	name     string
-	queues   []Queue
-	tso, uso *modeSwitch // always off; they say why
-}
-
-func (d *plainDevice) Name() string    { return d.name }
-func (d *plainDevice) Queues() []Queue { return d.queues }
-func (d *plainDevice) Modes() []Mode   { return []Mode{d.tso.mode(), d.uso.mode()} }
-
-func (d *plainDevice) Close() error {
-	var errs []error
-	for _, q := range d.queues {
-		errs = append(errs, q.(*queue).file.Close())
-	}
-	return errors.Join(errs...)
 }
 
 func openPlainQueue(name string) (*queue, error) {

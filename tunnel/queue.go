@@ -9,6 +9,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// device is a Device in either mode.
+type device struct {
+	name     string
+	queues   []Queue
+	tso, uso *modeSwitch // both off in the plain mode; they say why
+}
+
+func (d *device) Name() string    { return d.name }
+func (d *device) Queues() []Queue { return d.queues }
+func (d *device) Modes() []Mode   { return []Mode{d.tso.mode(), d.uso.mode()} }
+
+func (d *device) Close() error {
+	var errs []error
+	for _, q := range d.queues {
+		errs = append(errs, q.(*queue).file.Close())
+	}
+	return errors.Join(errs...)
+}
+
 // queue is a Queue in either mode, which its reader and writers make the difference between.
 type queue struct {
 	file   *os.File
