@@ -35,15 +35,6 @@ func newInbound(t *Tunnel, conn *connRef, queue Queue, config Config) *inbound {
 	}
 }
 
-// run moves bursts until the socket or the queue can no longer be used.
-func (i *inbound) run() error {
-	for {
-		if err := i.burst(); err != nil {
-			return err
-		}
-	}
-}
-
 // burst moves one burst from the socket to the TUN device.
 func (i *inbound) burst() error {
 	conn := i.conn.load()

@@ -52,15 +52,6 @@ func newOutbound(t *Tunnel, queue Queue, conn *connRef, config Config) *outbound
 	return o
 }
 
-// run moves bursts until the queue or the socket can no longer be used.
-func (o *outbound) run() error {
-	for {
-		if err := o.burst(); err != nil {
-			return err
-		}
-	}
-}
-
 // burst moves one burst from the TUN device to the socket.
 func (o *outbound) burst() error {
 	packets, err := o.queue.Read()

@@ -131,8 +131,8 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range t.lanes {
 		lane := &t.lanes[i]
-		group.Go(func() error { return inLane(ctx, "outbound", i, lane.outbound.run) })
-		group.Go(func() error { return inLane(ctx, "inbound", i, lane.inbound.run) })
+		group.Go(func() error { return inLane(ctx, "outbound", i, lane.outbound.burst) })
+		group.Go(func() error { return inLane(ctx, "inbound", i, lane.inbound.burst) })
 	}
 	group.Go(func() error { return t.prober.run(ctx) })
 	group.Go(func() error {
@@ -142,13 +142,19 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// inLane runs one direction of lane i. An error after the end of ctx is only how the direction was stopped.
-func inLane(ctx context.Context, direction string, i int, run func() error) error {
-	err := run()
-	if ctx.Err() != nil {
-		return nil
+// inLane moves bursts in one direction of lane i until the queue or the socket can no longer be used. An error after the end of ctx is
+// only how the direction was stopped.
+func inLane(ctx context.Context, direction string, i int, burst func() error) error {
+	for {
+		err := burst()
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return nil
+		default:
+			return fmt.Errorf("%s queue %d: %w", direction, i, err)
+		}
 	}
-	return fmt.Errorf("%s queue %d: %w", direction, i, err)
 }
 
 // sendGrace is how long, at the end of Run, a burst that was read waits for room in the send buffer of a socket.
