@@ -1,0 +1,260 @@
+package subnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// LongestTurn is more than any turn of Run takes, whatever etcd does: a wait of half a minute and a handful of RPCs that all
+// end at their deadlines.
+const LongestTurn = 3 * time.Minute
+
+// Turns counts the turns of Run, for a watchdog: it grows at least once in LongestTurn while Run works. For any goroutine.
+func (m *Manager) Turns() uint64 { return m.turns.Load() }
+
+// Run keeps our lease and follows all others until ctx ends (nil) or the
+// subnet is proven to be another owner's (ErrFenced). Whatever else happens to
+// etcd, it keeps the last table and tries on.
+func (m *Manager) Run(ctx context.Context) error {
+	m.save(m.View())
+	var wait backoff
+	for {
+		began := time.Now()
+		err := errFromCache
+		if m.cached.IsZero() {
+			err = m.follow(ctx)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrFenced):
+			return err
+		}
+		m.log.Debug("reading all leases again", "why", err)
+		if time.Since(began) > backoffMax {
+			wait = backoff{}
+		}
+		if err := m.idle(ctx, wait.pause()+m.spread(err)); errors.Is(err, ErrFenced) {
+			return err
+		}
+		if err := m.resync(ctx); errors.Is(err, ErrFenced) {
+			return err
+		}
+	}
+}
+
+// idle keeps the lease for a time, without a watch. It returns nil, ErrFenced or
+// ctx's error.
+func (m *Manager) idle(ctx context.Context, d time.Duration) error {
+	m.due.full = time.Now().Add(d)
+	for {
+		m.turns.Add(1)
+		if err := m.pause(ctx, time.Until(m.nextDue())); err != nil {
+			return err
+		}
+		now := time.Now()
+		if !m.due.full.After(now) {
+			return nil
+		}
+		if err := m.act(ctx, now); errors.Is(err, ErrFenced) {
+			return err
+		}
+	}
+}
+
+// resync reads everything anew, however long that takes, and keeps the lease
+// meanwhile. It returns nil, ErrFenced or ctx's error.
+func (m *Manager) resync(ctx context.Context) error {
+	var wait backoff
+	for {
+		m.turns.Add(1)
+		err := m.reload(ctx)
+		if err == nil || errors.Is(err, ErrFenced) {
+			return err
+		}
+		if ctx.Err() == nil && !errors.Is(err, errResync) {
+			m.unreachable(err)
+		}
+		if err := m.pause(ctx, wait.pause()); err != nil {
+			return err
+		}
+		if err := m.act(ctx, time.Now()); errors.Is(err, ErrFenced) {
+			return err
+		}
+	}
+}
+
+// errFromCache makes Run read everything anew at once.
+var errFromCache = errors.New("started from the cache")
+
+// reload replaces the table by one snapshot of etcd's. What etcd does not let us
+// write of our lease, as without space, is no reason to read all again: the next
+// check writes it.
+func (m *Manager) reload(ctx context.Context) error {
+	s, err := m.registry.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	m.table.load(s, time.Now())
+	m.broke = false
+	m.noteCluster(s.ClusterID)
+	m.noteConfig(s.Config)
+	own, found := m.table.leases[m.own.Name]
+	err = m.judge(ctx, own, found)
+	if errors.Is(err, ErrFenced) {
+		return err
+	}
+	m.cached = time.Time{}
+	switch {
+	case err == nil:
+		m.provisional = false
+		m.revokeLost(ctx, m.own)
+		m.due.check = time.Now().Add(jitter(m.opt.CheckEvery))
+		m.reachable()
+	case ctx.Err() == nil && !errors.Is(err, errResync):
+		m.unreachable(err)
+		m.due.check = time.Now().Add(m.retryAfter())
+		err = nil
+	}
+	m.publish()
+	return err
+}
+
+// errResync makes Run read everything anew.
+var errResync = errors.New("full comparison")
+
+// errDue makes Run do so because it is this host's time, and no other's.
+var errDue = fmt.Errorf("%w: it is time", errResync)
+
+// follow applies the watch's events and keeps the lease, until the watch
+// cannot go on from where it was.
+func (m *Manager) follow(ctx context.Context) error {
+	watchCtx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		m.asked = nil
+	}()
+	events, lost, err := m.registry.watch(watchCtx, m.table.revision+1)
+	if err != nil {
+		return err
+	}
+	m.due.full = time.Now().Add(jitter(fullAfter(len(m.table.leases))))
+	for {
+		m.turns.Add(1)
+		wake := time.NewTimer(time.Until(m.nextDue()))
+		select {
+		case <-ctx.Done():
+			wake.Stop()
+			return ctx.Err()
+		case resp, open := <-events:
+			wake.Stop()
+			if err := watchError(resp, open); err != nil {
+				return err
+			}
+			if err := m.apply(ctx, resp); err != nil {
+				return err
+			}
+		case ip := <-m.moves:
+			wake.Stop()
+			m.move(ip)
+		case word := <-m.asked:
+			wake.Stop()
+			m.asked = nil
+			if err := m.checked(ctx, word); err != nil {
+				return err
+			}
+		case <-lost:
+			wake.Stop()
+			m.broke = true
+			if err := m.check(ctx); err != nil {
+				return err
+			}
+		case now := <-wake.C:
+			if !m.due.check.After(now) {
+				m.ask(watchCtx)
+			}
+			if err := m.act(ctx, now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (m *Manager) nextDue() time.Time {
+	next := m.due.full
+	for _, t := range []time.Time{m.due.renew, m.due.check, m.due.view, m.nextExpiry()} {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	return next
+}
+
+// nextExpiry is when a vanished lease has to go; the zero Time: none has.
+// While etcd is away none has: its owner could not take it again.
+func (m *Manager) nextExpiry() time.Time {
+	if !m.etcd.Serves {
+		return time.Time{}
+	}
+	return m.table.nextExpiry()
+}
+
+// act does what is due. Only what Run has to know is an error: an etcd that is
+// away is noted and tried again.
+func (m *Manager) act(ctx context.Context, now time.Time) error {
+	if expiry := m.nextExpiry(); !expiry.IsZero() && !expiry.After(now) {
+		m.table.expire(now)
+		m.publish()
+	}
+	if !m.due.view.IsZero() && !m.due.view.After(now) {
+		m.publish()
+	}
+	if !m.due.renew.IsZero() && !m.due.renew.After(now) {
+		if err := m.keep(ctx); err != nil {
+			return err
+		}
+	}
+	if !m.due.check.After(now) {
+		if err := m.check(ctx); err != nil {
+			return err
+		}
+	}
+	if !m.due.full.After(now) {
+		return errDue
+	}
+	return nil
+}
+
+// apply folds one batch of events into the table and publishes it.
+func (m *Manager) apply(ctx context.Context, resp clientv3.WatchResponse) error {
+	now := time.Now()
+	ownTouched := false
+	for _, ev := range resp.Events {
+		if m.registry.isConfig(ev.Kv) {
+			m.noteConfig(ev.Kv.Value)
+			continue
+		}
+		l, ok := m.registry.leaseOf(ev.Kv)
+		if !ok {
+			continue
+		}
+		if ev.Type == clientv3.EventTypeDelete {
+			m.table.remove(l.Name, ev.Kv.ModRevision, now)
+		} else {
+			m.table.put(l, now)
+		}
+		ownTouched = ownTouched || l.Name == m.own.Name && ev.Kv.ModRevision > m.own.ModRevision
+	}
+	m.publishSoon(now)
+	if !ownTouched {
+		return nil
+	}
+	if err := m.check(ctx); err != nil || m.etcd.Serves {
+		return err
+	}
+	return m.believe()
+}
