@@ -73,6 +73,15 @@ func (m *pathMTU) search(id uint64, hint int) {
 	m.searchBetween(id, min(minPathLimit, m.top), m.top, hint)
 }
 
+// doubt keeps what the kernel says of the path, if not 0, in force until a search that begins now has found the limit: the peer can be
+// asked from now on.
+func (m *pathMTU) doubt(id uint64, kernelLimit int, now time.Time) {
+	if kernelLimit != 0 && kernelLimit < m.current() {
+		m.settle(kernelLimit, now)
+		m.search(id, kernelLimit)
+	}
+}
+
 // searchBetween begins a round of a search. Its largest size is high: if that passes, the search ends.
 func (m *pathMTU) searchBetween(id uint64, low, high, hint int) {
 	r := &mtuRound{search: true, low: low, high: high, id: id}

@@ -273,13 +273,17 @@ func (p *prober) receive(m *controlMessage) {
 		return
 	}
 	path.mu.Lock()
+	first := path.answered == 0
 	if m.counted() {
 		path.replied(&m.controlDatagram, m.peer.rx.packets.Load(), m.at)
 	} else {
 		path.mtu.answered(m.id, int(m.size))
 	}
+	if first = first && path.answered > 0; first {
+		path.mtu.doubt(rand.Uint64(), path.kernelLimit, m.at)
+	}
 	path.mu.Unlock()
-	if !m.counted() {
+	if first || !m.counted() {
 		p.advance(m.peer, m.at)
 	}
 }

@@ -233,6 +233,31 @@ func TestProbeLooksIntoKernelMTU(t *testing.T) {
 	p.checkLimit(maxPacket, maxPacket)
 }
 
+// What the kernel says before a peer's first reply stays in force until the peer has been asked.
+func TestKernelMTUBeforeFirstReply(t *testing.T) {
+	p := newProberPair(t)
+	p.a.conn.mtu = 1300
+	p.lost = func(bool, int) bool { return true }
+	p.run(3*time.Second, true)
+	p.checkLimit(1300-encapsulation, 1300-encapsulation)
+
+	p.lost = func(fromA bool, size int) bool {
+		p.checkLimit(1300-encapsulation, 1300-encapsulation)
+		return fromA && size > 1300-encapsulation
+	}
+	p.run(5*time.Second, true)
+	p.checkLimit(1300-encapsulation, 1300-encapsulation)
+	if p.stats().ProbesAnswered == 0 {
+		t.Fatal("no probe was answered")
+	}
+
+	// A forged one is found out by the first reply.
+	p = newProberPair(t)
+	p.a.conn.mtu = 1300
+	p.run(3*time.Second, true)
+	p.checkLimit(maxPacket, maxPacket)
+}
+
 func TestKernelMTUOfOtherPeers(t *testing.T) {
 	p := newProberPair(t)
 	flannel := NewPeer(farSubnet, farEndpoint)
