@@ -30,6 +30,7 @@ type pathMTU struct {
 	limit int       // the largest size that is known to pass; 0: none yet
 	raise time.Time // when to look for a larger limit
 	round *mtuRound // in progress, or nil
+	again bool      // the path has changed during the search: it is followed by another
 }
 
 // An mtuRound asks for some sizes at once.
@@ -52,7 +53,7 @@ func (m *pathMTU) setTop(top int) {
 	if m.limit >= min(m.top, top) {
 		m.limit = 0
 	}
-	m.top, m.round, m.raise = top, nil, time.Time{}
+	m.top, m.round, m.again, m.raise = top, nil, false, time.Time{}
 }
 
 // current returns the limit, or the top as long as there is none.
@@ -62,6 +63,8 @@ func (m *pathMTU) current() int {
 	}
 	return m.limit
 }
+
+func (m *pathMTU) searching() bool { return m.round != nil && m.round.search }
 
 // check begins to ask whether the limit, or the top if there is none yet, passes.
 func (m *pathMTU) check(id uint64) {
@@ -165,11 +168,15 @@ func (m *pathMTU) finish(now time.Time, newID func() uint64) {
 				next = min(next, size)
 			}
 		}
-		if next-r.best <= mtuPrecision {
-			m.settle(r.best, now)
+		if next-r.best > mtuPrecision {
+			m.searchBetween(newID(), r.best, next-1, 0)
 			return
 		}
-		m.searchBetween(newID(), r.best, next-1, 0)
+		m.settle(r.best, now)
+	}
+	if m.again && m.round == nil {
+		m.again = false
+		m.search(newID(), 0)
 	}
 }
 

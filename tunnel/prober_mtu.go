@@ -30,8 +30,11 @@ func (p *prober) look(peer *Peer, now time.Time, forced bool) {
 	former := path.kernelLimit
 	path.kernelLimit = max(mtu-encapsulation, minPathLimit)
 	wanted := path.kernelLimit < path.mtu.current() || path.kernelLimit > former && former != 0 && path.mtu.current() < path.mtu.top
-	search := wanted && (forced || path.kernelLimit != former) && path.answered > 0 && p.probes(peer)
-	if search && (path.mtu.round == nil || !path.mtu.round.search) {
+	changed := path.kernelLimit != former
+	switch {
+	case path.mtu.searching():
+		path.mtu.again = path.mtu.again || changed
+	case wanted && (forced || changed) && path.answered > 0 && p.probes(peer):
 		path.mtu.search(rand.Uint64(), path.kernelLimit)
 	}
 	path.mu.Unlock()

@@ -258,6 +258,27 @@ func TestKernelMTUBeforeFirstReply(t *testing.T) {
 	p.checkLimit(maxPacket, maxPacket)
 }
 
+// A path that grows while its limit is being looked for is looked at once more.
+func TestPathGrowsDuringSearch(t *testing.T) {
+	p := newProberPair(t)
+	p.run(5*time.Second, true)
+	p.a.conn.mtu = 1300
+	p.lost = func(fromA bool, size int) bool { return fromA && size > 1300-encapsulation }
+	prober, path := p.a.tunnel.prober, p.a.near.path.Load()
+	for !path.mtu.searching() {
+		p.run(time.Millisecond, true)
+	}
+	p.a.conn.mtu = 1500
+	prober.look(p.a.near, p.now, true)
+	for path.mtu.again {
+		p.run(time.Millisecond, true)
+	}
+	p.checkLimit(1300-encapsulation-mtuPrecision, 1300-encapsulation)
+	p.lost = func(bool, int) bool { return false }
+	p.run(3*time.Second, true)
+	p.checkLimit(maxPacket, maxPacket)
+}
+
 func TestKernelMTUOfOtherPeers(t *testing.T) {
 	p := newProberPair(t)
 	flannel := NewPeer(farSubnet, farEndpoint)
