@@ -95,6 +95,9 @@ func newAssault(t *testing.T, seed uint64) *assault {
 	d := a.start(a.target)
 	a.pod = a.attach(a.target)
 	a.stop(d)
+	// Replies to what arrives would be counted with what is forged later.
+	a.must(a.pod.Exec(a.ctx, "iptables", "-w", "-A", "OUTPUT", "-j", "DROP"))
+	a.must(a.target.Exec(a.ctx, "iptables", "-w", "-A", "OUTPUT", "-o", defaultTunName, "-j", "DROP"))
 	a.rules.Own = a.subnetOf(a.target)
 	a.rules.Host = a.hostAddresses()
 	a.generator = forge.NewGenerator(seed, forge.Addresses{})
@@ -242,7 +245,7 @@ func (a *assault) fromUnderlay(total int) {
 			if !d.Arrives() || d.From.Addr() == a.target.Addr() || d.From.Addr().IsLoopback() {
 				continue // the kernel's own rules
 			}
-			fate := a.rules.Inbound(d.From.Addr(), d.Payload)
+			fate := a.rules.Inbound(d.From.Addr(), d.TOS, d.Payload)
 			if fate.Control {
 				continue
 			}

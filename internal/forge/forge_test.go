@@ -50,13 +50,13 @@ func TestSameSeedSamePackets(t *testing.T) {
 func TestEveryFateOccurs(t *testing.T) {
 	fates := map[string]int{}
 	for _, d := range testGenerator(3).Datagrams(5000) {
-		fate := testRules("strict").Inbound(d.From.Addr(), d.Payload)
+		fate := testRules("strict").Inbound(d.From.Addr(), d.TOS, d.Payload)
 		fates[fmt.Sprintf("in %s%t", fate.Drop, fate.Control)]++
 		fates["out "+testRules("strict").Outbound(d.Payload).Drop]++
 	}
 	for _, want := range []string{
 		"in false", "in true", "in controlfalse", "in bad-headerfalse", "in ipv6false", "in unknown-endpointfalse",
-		"in spoofed-sourcefalse", "in not-for-usfalse",
+		"in spoofed-sourcefalse", "in ecnfalse", "in not-for-usfalse",
 		"out ", "out bad-header", "out ipv6", "out foreign-source", "out multicast", "out own-subnet", "out loop", "out no-peer", "out ttl-expired",
 	} {
 		if fates[want] < 5 {
@@ -89,12 +89,38 @@ func TestInbound(t *testing.T) {
 		{"off", nobody, foreign, ""},
 		{"off", nobody, elsewhere, "not-for-us"},
 	} {
-		fate := testRules(test.check).Inbound(test.from, test.payload)
+		fate := testRules(test.check).Inbound(test.from, 0, test.payload)
 		if fate.Drop != test.drop {
 			t.Errorf("%s: %x from %s: %q, want %q", test.check, test.payload, test.from, fate.Drop, test.drop)
 		}
 		if fate.Drop == "" && len(fate.Packet) != len(good) {
 			t.Errorf("%x goes on with %d bytes, want %d", test.payload, len(fate.Packet), len(good))
+		}
+	}
+}
+
+func TestDecapsulated(t *testing.T) {
+	for _, test := range []struct {
+		inner, outer byte
+		twill        bool
+		want         byte
+		drop         string
+	}{
+		{0xb8, 0, false, 0xb8, ""},
+		{0xb8, 0, true, 0, ""},
+		{0, 0xb8, true, 0xb8, ""},
+		{ect0, ce, false, ce, ""},
+		{ect0, ect1, false, ect1, ""},
+		{ect1, ect0, true, ect1, ""},
+		{ce, 0, true, ce, ""},
+		{0xb8, ce, true, 0, "ecn"},
+	} {
+		p := ipv4(farPod, ownPod, protoICMP, 7, echo(nil))
+		p[offTOS] = test.inner
+		fixHeaderChecksum(p)
+		fate := decapsulated(p, test.outer, test.twill)
+		if fate.Drop != test.drop || test.drop == "" && (fate.Packet[offTOS] != test.want || sum(fate.Packet[:headerLen]) != 0xffff) {
+			t.Errorf("%#x in %#x, twill %t: %+v, want %#x %q", test.inner, test.outer, test.twill, fate, test.want, test.drop)
 		}
 	}
 }

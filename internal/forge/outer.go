@@ -10,6 +10,7 @@ import (
 type Datagram struct {
 	Kind    string
 	From    netip.AddrPort
+	TOS     byte // DSCP and ECN
 	Payload []byte
 	Damage  Damage
 }
@@ -36,6 +37,9 @@ func (d *Datagram) Arrives() bool { return d.Damage <= InFragments }
 // Datagram wraps a packet: mostly undamaged, from any of the senders.
 func (g *Generator) Datagram(kind string, packet []byte) Datagram {
 	d := Datagram{Kind: kind, Payload: packet, From: netip.AddrPortFrom(pick(g.Rand, g.Senders), uint16(1024+g.IntN(3)))}
+	if g.IntN(2) == 0 {
+		d.TOS = byte(g.IntN(256))
+	}
 	if g.IntN(8) == 0 {
 		d.Damage = Damage(g.IntN(int(damages)))
 	}
@@ -81,6 +85,8 @@ func (d *Datagram) Frames(to netip.AddrPort, ethernet Ethernet, mtu int, id uint
 		binary.BigEndian.PutUint16(transport[4:], uint16(len(transport)+1))
 	}
 	packet := ipv4(d.From.Addr(), to.Addr(), protoUDP, d.id(id), transport)
+	packet[offTOS] = d.TOS
+	fixHeaderChecksum(packet)
 	if len(d.Payload) > 0 && (d.Damage == InFragments || d.Damage == LostFragment) {
 		mtu = min(mtu, headerLen+(len(transport)/2+7)&^7)
 	}

@@ -32,8 +32,9 @@ type Fate struct {
 	Control bool           // inbound: the daemon takes it for itself
 }
 
-// Inbound is the fate of the payload of a datagram from an underlay address.
-func (r Rules) Inbound(from netip.Addr, payload []byte) Fate {
+// Inbound is the fate of the payload of a datagram from an underlay address, with
+// the TOS byte that it arrived with.
+func (r Rules) Inbound(from netip.Addr, tos byte, payload []byte) Fate {
 	if len(payload) > 0 && payload[0]>>4 == 0 {
 		return r.control(from, payload)
 	}
@@ -59,7 +60,40 @@ func (r Rules) Inbound(from netip.Addr, payload []byte) Fate {
 	if !r.Own.Contains(dst) {
 		return Fate{Drop: "not-for-us"}
 	}
-	return Fate{Packet: payload[:h.TotalLen]}
+	sender := r.lease(src)
+	if sender == nil || sender.Endpoint.Addr() != from {
+		sender = r.at(from)
+	}
+	return decapsulated(payload[:h.TotalLen], tos, sender != nil && sender.Twill)
+}
+
+// The ECN field, RFC 3168 section 5.
+const (
+	notECT = 0
+	ect1   = 1
+	ect0   = 2
+	ce     = 3
+)
+
+// decapsulated is a packet with the ECN field that RFC 6040 section 4.2 gives it,
+// and from a twill peer with the DSCP of the outer header.
+func decapsulated(packet []byte, outer byte, twill bool) Fate {
+	tos := packet[offTOS]
+	switch inner, mark := tos&3, outer&3; {
+	case mark == ce && inner == notECT:
+		return Fate{Drop: "ecn"}
+	case mark == ce:
+		tos |= ce
+	case mark == ect1 && inner == ect0:
+		tos ^= ect0 | ect1
+	}
+	if twill {
+		tos = outer&^3 | tos&3
+	}
+	if tos == packet[offTOS] {
+		return Fate{Packet: packet}
+	}
+	return Fate{Packet: changed(packet, offTOS, tos)}
 }
 
 // control is the fate of a control datagram: only a twill peer that speaks for
@@ -150,25 +184,31 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return last
 }
 
-func (r Rules) isEndpoint(a netip.Addr) bool {
-	for _, l := range r.Leases {
+func (r Rules) isEndpoint(a netip.Addr) bool { return r.at(a) != nil }
+
+// at is a lease with an endpoint at the address.
+func (r Rules) at(a netip.Addr) *Lease {
+	for i, l := range r.Leases {
 		if l.Endpoint.Addr() == a {
-			return true
+			return &r.Leases[i]
 		}
 	}
-	return false
+	return nil
 }
 
-// oneHopLess is the packet as a router passes it on. A header checksum that was
+// oneHopLess is the packet as a router passes it on.
+func oneHopLess(packet []byte) []byte { return changed(packet, offTTL, packet[offTTL]-1) }
+
+// changed is a packet with another byte in its header. A header checksum that was
 // wrong is wrong by as much afterwards, as RFC 1624 says.
-func oneHopLess(packet []byte) []byte {
+func changed(packet []byte, offset int, value byte) []byte {
 	p := append([]byte(nil), packet...)
-	old := binary.BigEndian.Uint16(p[offTTL:])
-	p[offTTL]--
+	word := offset &^ 1
 	words := make([]byte, 0, 6) // ~HC, ~m, m'
 	words = binary.BigEndian.AppendUint16(words, ^binary.BigEndian.Uint16(p[offChecksum:]))
-	words = binary.BigEndian.AppendUint16(words, ^old)
-	words = append(words, p[offTTL], p[offProtocol])
+	words = binary.BigEndian.AppendUint16(words, ^binary.BigEndian.Uint16(p[word:]))
+	p[offset] = value
+	words = append(words, p[word:word+2]...)
 	binary.BigEndian.PutUint16(p[offChecksum:], ^sum(words))
 	return p
 }
