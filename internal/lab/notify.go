@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,9 +62,17 @@ func (s *notifySocket) read() {
 		for _, f := range files {
 			f.Close() // which also answers BARRIER=1
 		}
-		for line := range strings.Lines(string(buf[:n])) {
-			s.take(strings.TrimRight(line, "\n"))
-		}
+		s.takeAll(strings.Split(strings.TrimRight(string(buf[:n]), "\n"), "\n"))
+	}
+}
+
+// takeAll handles a message; who waits for READY=1 finds all that came with it done.
+func (s *notifySocket) takeAll(lines []string) {
+	for _, line := range lines {
+		s.take(line)
+	}
+	if slices.Contains(lines, "READY=1") {
+		closeOnce(s.ready)
 	}
 }
 
@@ -71,8 +80,6 @@ func (s *notifySocket) read() {
 func (s *notifySocket) take(line string) {
 	key, value, _ := strings.Cut(line, "=")
 	switch {
-	case line == "READY=1":
-		closeOnce(s.ready)
 	case line == "STOPPING=1":
 		closeOnce(s.stopping)
 	case line == "WATCHDOG=1":
