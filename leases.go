@@ -45,7 +45,7 @@ func readLeases(ctx context.Context, r *subnet.Registry) (api.Leases, error) {
 	} else {
 		fmt.Fprintln(os.Stderr, "twill: the leases are not checked against the network config:", err)
 	}
-	out := api.Leases{Leases: make([]api.Lease, len(s.Leases))}
+	out := api.Leases{Schema: api.Schema, Leases: make([]api.Lease, len(s.Leases))}
 	var group errgroup.Group
 	group.SetLimit(ttlRequests)
 	for i, l := range s.Leases {

@@ -45,7 +45,7 @@ func TestAddressMovesAtRunTime(t *testing.T) {
 	c.must(moved.SetUplink(false))
 	c.waitFor("the problem", func() error {
 		s, err := c.status(moved)
-		if err == nil && !slices.ContainsFunc(s.Problems, func(p string) bool { return strings.Contains(p, "underlay") }) {
+		if err == nil && !slices.ContainsFunc(s.Problems, func(p api.Problem) bool { return p.Code == api.ProblemUnderlay }) {
 			err = fmt.Errorf("problems are %q", s.Problems)
 		}
 		return err
@@ -128,7 +128,7 @@ func TestSubnetFileIsWrittenOnceItCanBe(t *testing.T) {
 	c.must(c.SetUnderlayMTU(1400))
 	c.waitFor("the problem", func() error {
 		s, err := c.status(h)
-		if err == nil && (s.MTU != 1372 || len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "the MTU is 1372 now")) {
+		if err == nil && (s.MTU != 1372 || len(s.Problems) != 1 || !strings.Contains(s.Problems[0].Problem, "the MTU is 1372 now")) {
 			err = fmt.Errorf("MTU %d, problems %q", s.MTU, s.Problems)
 		}
 		return err
@@ -175,7 +175,7 @@ func TestConfigProblemIsShown(t *testing.T) {
 	c.put(defaultPrefix+"/config", network("10.6.0.0/16"))
 	c.waitFor("the problem", func() error {
 		s, err := c.status(h)
-		if err == nil && (len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "restart twill")) {
+		if err == nil && (len(s.Problems) != 1 || s.Problems[0].Code != api.ProblemConfig) {
 			err = fmt.Errorf("problems are %q", s.Problems)
 		}
 		return err

@@ -35,7 +35,8 @@ func statusRows(t *table, s api.Status, now time.Time) {
 	t.row("peers", peersCell(s))
 	t.row("etcd", etcdCell(s.Etcd, now))
 	for _, p := range s.Problems {
-		t.row("problem", p)
+		t.row("problem", p.Problem)
+		t.row("to do", p.Remedy)
 	}
 	for _, o := range s.Offloads {
 		t.row("offload "+o.Name, offloadCell(o))

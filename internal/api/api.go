@@ -1,11 +1,19 @@
 // Package api is what the daemon tells over its control socket, and what the
-// command line prints with --json: field names are stable.
+// command line prints with --json.
+//
+// Each document begins with the number of the schema that it follows. The number
+// grows when a field goes, or changes its name, type, unit or meaning. Fields and
+// codes that come do not change it: who reads a document passes over those that
+// it does not know, and takes one that is absent for not known.
 package api
 
 import (
 	"net/netip"
 	"time"
 )
+
+// Schema is that of the documents of this package.
+const Schema = 1
 
 // Paths on the control socket; each answers GET with JSON.
 const (
@@ -17,7 +25,8 @@ const (
 
 // Peers is the answer to PeersPath.
 type Peers struct {
-	Peers []Peer `json:"peers"`
+	Schema int    `json:"schema"`
+	Peers  []Peer `json:"peers"`
 }
 
 // PeerState is what the daemon knows of a peer's being alive.
@@ -74,6 +83,7 @@ type RTT struct {
 
 // Leases is what `twill leases --json` prints.
 type Leases struct {
+	Schema int     `json:"schema"`
 	Leases []Lease `json:"leases"`
 }
 
@@ -95,6 +105,7 @@ type Lease struct {
 
 // Status is the answer to StatusPath.
 type Status struct {
+	Schema   int          `json:"schema"`
 	Version  string       `json:"version"`
 	Node     string       `json:"node"`
 	NodeID   string       `json:"node_id"`
@@ -108,11 +119,28 @@ type Status struct {
 	Peers    int          `json:"peers"`
 	Skipped  int          `json:"skipped_leases"`
 	Etcd     Etcd         `json:"etcd"`
-	Problems []string     `json:"problems"` // why the host is degraded; empty: it is not
+	Problems []Problem    `json:"problems"` // why the host is degraded; empty: it is not
 	Offloads []Offload    `json:"offloads"`
 	Tx       Counters     `json:"tx"`
 	Rx       Counters     `json:"rx"`
 }
+
+// Problem is one thing that keeps this host from being as it should be.
+type Problem struct {
+	// Code is one of those below, for programs.
+	Code string `json:"code"`
+	// Problem says in a sentence what is wrong, Remedy what to do about it.
+	Problem string `json:"problem"`
+	Remedy  string `json:"remedy"`
+}
+
+// The codes of a Problem.
+const (
+	ProblemEtcdAway    = "etcd-away"    // etcd does not answer
+	ProblemEtcdRefuses = "etcd-refuses" // etcd is there and does not do what it is asked
+	ProblemUnderlay    = "underlay"     // the interface or address to reach peers by is not usable
+	ProblemConfig      = "config"       // the network config in etcd is not what this host runs with
+)
 
 // Etcd says whether etcd does what it is asked, and since when.
 type Etcd struct {
@@ -143,6 +171,7 @@ type Counters struct {
 
 // Runtime is the answer to RuntimePath: what the process holds.
 type Runtime struct {
+	Schema     int `json:"schema"`
 	Goroutines int `json:"goroutines"`
 	OpenFiles  int `json:"open_files"`
 	// LiveHeap is what the last garbage collection found in use, in bytes.

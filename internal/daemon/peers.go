@@ -19,7 +19,7 @@ const (
 
 // reportPeers tells of the peers of t; mtu is the device's.
 func reportPeers(t *Table, mtu int, now time.Time) api.Peers {
-	out := api.Peers{Peers: make([]api.Peer, 0, len(t.View.Peers))}
+	out := api.Peers{Schema: api.Schema, Peers: make([]api.Peer, 0, len(t.View.Peers))}
 	for i, p := range t.View.Peers {
 		out.Peers = append(out.Peers, reportPeer(p, t.Peers[i].Stats(), mtu, now))
 	}

@@ -12,7 +12,7 @@ import (
 func ownRuntime() api.Runtime {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	return api.Runtime{Goroutines: runtime.NumGoroutine(), OpenFiles: openFiles(), LiveHeap: live[0].Value.Uint64()}
+	return api.Runtime{Schema: api.Schema, Goroutines: runtime.NumGoroutine(), OpenFiles: openFiles(), LiveHeap: live[0].Value.Uint64()}
 }
 
 // openFiles counts the process's descriptors without that of the counting.

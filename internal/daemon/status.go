@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"twill/internal/api"
-	"twill/subnet"
 	"twill/tunnel"
 )
 
@@ -11,6 +10,7 @@ func (d *daemon) status() api.Status {
 	stats := d.tunnel.Stats()
 	own := v.Own
 	return api.Status{
+		Schema:   api.Schema,
 		Version:  d.Version,
 		Node:     own.Node,
 		NodeID:   own.NodeID,
@@ -36,32 +36,6 @@ func (d *daemon) status() api.Status {
 		Tx:       counters(stats.Tx),
 		Rx:       counters(stats.Rx),
 	}
-}
-
-// problems are what keeps this host from being as it should be.
-func (d *daemon) problems(v subnet.View) []string {
-	problems := []string{}
-	if t := d.underlayTrouble.Load(); t != nil && *t != "" {
-		problems = append(problems, "cannot use the underlay: "+*t)
-	}
-	if v.ConfigProblem != "" {
-		problems = append(problems, v.ConfigProblem)
-	}
-	if trouble := etcdTrouble(v.Etcd); trouble != "" {
-		problems = append(problems, trouble+": "+v.Etcd.Err)
-	}
-	return problems
-}
-
-// etcdTrouble says in a word what is wrong with etcd, or "".
-func etcdTrouble(e subnet.EtcdState) string {
-	switch {
-	case e.Serves:
-		return ""
-	case e.Refuses:
-		return "etcd refuses what we ask"
-	}
-	return "etcd is away"
 }
 
 func counters(c tunnel.Counters) api.Counters {
