@@ -24,12 +24,13 @@ const (
 	DropNoTable   DropReason = iota + 1 // the table is empty: not ready, or fenced
 	DropBadHeader                       // no IPv4 header, or one that its packet contradicts
 	DropIPv6                            // IPv6: the kernel's own router solicitations on any interface that is up
+	DropMartian                         // source that no packet can have: broadcast, loopback, and inbound our own
+	DropMulticast                       // destination is multicast or broadcast, also that of a subnet
 
 	// Outbound.
 
 	DropBadOffload      // the kernel's virtio_net_hdr contradicts the packet
 	DropForeignSource   // source is neither in our subnet nor an address of this host
-	DropMulticast       // destination is multicast or broadcast, also that of a peer's subnet
 	DropOwnSubnet       // destination is in our own subnet: a routing loop
 	DropLoop            // destination is a peer's endpoint: its route leads into the tunnel that goes there
 	DropNoPeer          // no peer holds the destination
@@ -60,9 +61,10 @@ var dropReasonNames = [numDropReasons]string{
 	DropNoTable:         "no-table",
 	DropBadHeader:       "bad-header",
 	DropIPv6:            "ipv6",
+	DropMartian:         "martian",
+	DropMulticast:       "multicast",
 	DropBadOffload:      "bad-offload",
 	DropForeignSource:   "foreign-source",
-	DropMulticast:       "multicast",
 	DropOwnSubnet:       "own-subnet",
 	DropLoop:            "loop",
 	DropNoPeer:          "no-peer",

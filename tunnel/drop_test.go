@@ -31,6 +31,7 @@ func TestOutboundDrops(t *testing.T) {
 		{name: "source of a peer", packet: udpPacket(nearPod, farPod, 0), reason: DropForeignSource},
 		{name: "source of nobody", packet: udpPacket(nobodysPod, nearPod, 0), reason: DropForeignSource},
 		{name: "no source", packet: udpPacket(netip.IPv4Unspecified(), broadcast, 0), reason: DropForeignSource},
+		{name: "source our broadcast", packet: udpPacket(netip.MustParseAddr("10.5.1.255"), nearPod, 0), reason: DropMartian},
 		{name: "multicast", packet: udpPacket(ownPod, netip.MustParseAddr("224.0.0.251"), 0), reason: DropMulticast},
 		{name: "broadcast", packet: udpPacket(ownPod, broadcast, 0), reason: DropMulticast},
 		{name: "own subnet", packet: udpPacket(ownPod, ownSubnet.Addr(), 0), reason: DropOwnSubnet},
@@ -128,6 +129,17 @@ func TestInboundDrops(t *testing.T) {
 		{name: "of nobody", datagram: fromNear(udpPacket(nobodysPod, ownPod, 0)), reason: DropSpoofedSource, fromPeer: true},
 		{name: "of ourselves", datagram: fromNear(udpPacket(ownPod, ownPod, 0)), reason: DropSpoofedSource, fromPeer: true},
 		{name: "spoofed and not for us", datagram: fromNear(udpPacket(farPod, farPod, 0)), reason: DropSpoofedSource, fromPeer: true},
+		{name: "of a peer's broadcast", datagram: fromNear(udpPacket(netip.MustParseAddr("10.5.2.255"), ownPod, 0)), reason: DropMartian, fromPeer: true},
+		{name: "of a peer's broadcast, unchecked", datagram: Datagram{Data: udpPacket(netip.MustParseAddr("10.5.2.255"), ownPod, 0), From: stranger}, spoof: SpoofOff, reason: DropMartian},
+		{name: "of ourselves, source check", datagram: fromNear(udpPacket(ownPod, ownPod, 0)), spoof: SpoofSource, reason: DropMartian, fromPeer: true},
+		{name: "of ourselves, unchecked", datagram: fromNear(udpPacket(ownPod, ownPod, 0)), spoof: SpoofOff, reason: DropMartian, fromPeer: true},
+		{name: "of our tunnel, unchecked", datagram: fromNear(udpPacket(ownAddr, ownPod, 0)), spoof: SpoofOff, reason: DropMartian, fromPeer: true},
+		{name: "of our host, unchecked", datagram: fromNear(udpPacket(hostAddr, ownPod, 0)), spoof: SpoofOff, reason: DropMartian, fromPeer: true},
+		{name: "of loopback, unchecked", datagram: fromNear(udpPacket(netip.MustParseAddr("127.0.0.1"), ownPod, 0)), spoof: SpoofOff, reason: DropMartian, fromPeer: true},
+		{name: "of multicast, unchecked", datagram: fromNear(udpPacket(netip.MustParseAddr("224.0.0.1"), ownPod, 0)), spoof: SpoofOff, reason: DropMartian, fromPeer: true},
+		{name: "of zero, unchecked", datagram: fromNear(udpPacket(netip.IPv4Unspecified(), ownPod, 0)), spoof: SpoofOff, reason: DropMartian, fromPeer: true},
+		{name: "of broadcast, unchecked", datagram: fromNear(udpPacket(broadcast, ownPod, 0)), spoof: SpoofOff, reason: DropMartian, fromPeer: true},
+		{name: "to our broadcast", datagram: fromNear(udpPacket(nearPod, netip.MustParseAddr("10.5.1.255"), 0)), reason: DropMulticast, fromPeer: true},
 		{name: "to another peer", datagram: fromNear(udpPacket(nearPod, farPod, 0)), reason: DropNotForUs, fromPeer: true},
 		{name: "to the sender", datagram: fromNear(udpPacket(nearPod, nearPod, 0)), reason: DropNotForUs, fromPeer: true},
 		{name: "to multicast", datagram: fromNear(udpPacket(nearPod, netip.MustParseAddr("224.0.0.1"), 0)), reason: DropNotForUs, fromPeer: true},
@@ -142,6 +154,7 @@ func TestInboundDrops(t *testing.T) {
 			if tt.fenced {
 				r.tunnel.SetTable(NewTable(netip.Prefix{}, nil))
 			}
+			r.tunnel.SetHostAddresses([]netip.Addr{hostAddr})
 			r.queue.refuse = func([]byte) error { return tt.refuse }
 			if err := r.in(tt.datagram); err != nil {
 				t.Fatal(err)

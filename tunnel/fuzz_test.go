@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"golang.org/x/net/ipv4"
+	"twill/internal/forge"
 )
 
 // seeds returns packets between our pod and others in the given direction, whole, damaged and odd.
@@ -29,42 +29,93 @@ func seeds(src, dst netip.Addr) [][]byte {
 	}
 }
 
-// FuzzOutbound reads any bytes from the TUN device, in one piece or two. They are sent or dropped, once. What is sent is the
-// packet that its header describes, with one hop less; what is answered is answered with a right ICMP error.
-func FuzzOutbound(f *testing.F) {
-	for _, packet := range seeds(ownPod, nearPod) {
-		f.Add(packet, uint16(0xffff))
-		f.Add(packet, uint16(minHeaderLen+8))
+// rigRules are the rules of a rig, by their slow twin.
+func rigRules(spoof SpoofCheck) forge.Rules {
+	return forge.Rules{
+		Own:    ownSubnet,
+		Host:   []netip.Addr{hostAddr},
+		Leases: []forge.Lease{{Subnet: nearSubnet, Endpoint: nearEndpoint}, {Subnet: farSubnet, Endpoint: farEndpoint, PathMTU: farLimit}},
+		Check:  spoof.String(),
 	}
-	r := newRig(f, SpoofStrict).record()
+}
+
+// hostAddr is an address of the host of a rig with rigRules, farLimit what the path to its far peer takes.
+var hostAddr = netip.MustParseAddr("198.18.0.1")
+
+const farLimit = 1000
+
+func newRulesRig(tb testing.TB) *rig {
+	r := newRig(tb, SpoofStrict).record()
+	r.tunnel.SetHostAddresses([]netip.Addr{hostAddr})
+	r.far.limit.Store(farLimit)
+	return r
+}
+
+// dropsSince returns the drops by name and their number.
+func dropsSince(before, after *[numDropReasons]uint64) (names string, n uint64) {
+	for reason := range DropReasons() {
+		if d := after[reason] - before[reason]; d != 0 {
+			names += reason.String()
+			n += d
+		}
+	}
+	return names, n
+}
+
+// FuzzOutbound reads any bytes from the TUN device, in one piece or two, with any check. They are sent, dropped and answered as the
+// slow twin of the rules says, byte by byte, and counted once, in total and with the peer.
+func FuzzOutbound(f *testing.F) {
+	for _, packet := range append(seeds(ownPod, nearPod), seeds(ownPod, farPod)...) {
+		for spoof := SpoofStrict; spoof <= SpoofOff; spoof++ {
+			f.Add(packet, uint16(0xffff), uint8(spoof))
+			f.Add(packet, uint16(minHeaderLen+8), uint8(spoof))
+		}
+	}
+	f.Add(edit(udpPacket(ownPod, farPod, 1400), offFragment, 0x40), uint16(0xffff), uint8(0))
+	r := newRulesRig(f)
 	out := r.tunnel.lanes[0].outbound
 	out.icmp.unlimited()
-	f.Fuzz(func(t *testing.T, packet []byte, headLen uint16) {
+	f.Fuzz(func(t *testing.T, packet []byte, headLen uint16, spoof uint8) {
 		if len(packet) > maxPacket {
 			return
 		}
+		out.spoof = SpoofCheck(spoof % 3)
 		r.sent, r.written = nil, nil
-		before := r.tunnel.Stats()
+		before, nearBefore, farBefore := r.tunnel.Stats(), r.near.Stats(), r.far.Stats()
 		split := headSplit(packet, int(headLen))
 		p := Packet{Head: bytes.Clone(packet[:split]), Tail: bytes.Clone(packet[split:])}
 		if err := out.send(out.forward([]Packet{p})); err != nil {
 			t.Fatal(err)
 		}
 		out.tally.flush(&out.totals)
-		after := r.tunnel.Stats()
+		after, near, far := r.tunnel.Stats(), r.near.Stats(), r.far.Stats()
 
-		sent, dropped := after.Tx.Packets-before.Tx.Packets, after.Tx.Dropped()-before.Tx.Dropped()
-		if sent+dropped != 1 || int(sent) != len(r.sent) {
-			t.Fatalf("%d sent and %d dropped: want one of them", sent, dropped)
+		want := rigRules(out.spoof).Outbound(packet)
+		dropped, n := dropsSince(&before.Tx.Drops, &after.Tx.Drops)
+		if dropped != want.Drop || n > 1 {
+			t.Fatalf("%x dropped %d times as %q, want once as %q", packet, n, dropped, want.Drop)
 		}
-		for _, p := range r.sent {
-			checkSent(t, packet, p)
+		if sent := after.Tx.Packets - before.Tx.Packets; int(sent) != len(r.sent) || (sent > 0) != (want.Drop == "") {
+			t.Fatalf("%x sent as %d packets and counted as %d, want drop %q", packet, len(r.sent), sent, want.Drop)
 		}
-		if len(r.written) > 1 || len(r.written) == 1 && sent == 1 {
-			t.Fatalf("%d answers to a packet of which %d were sent", len(r.written), sent)
+		for endpoint, stats := range map[netip.AddrPort][2]PeerStats{nearEndpoint: {nearBefore, near}, farEndpoint: {farBefore, far}} {
+			isPeers := want.Peer != nil && want.Peer.Endpoint == endpoint
+			if _, n := dropsSince(&stats[0].Drops, &stats[1].Drops); (n == 1) != (isPeers && want.Drop != "") || n > 1 {
+				t.Errorf("%x: %d drops counted with the peer %s, want those of %q with %+v", packet, n, endpoint, want.Drop, want.Peer)
+			}
+			if sent := stats[1].TxPackets - stats[0].TxPackets; (sent > 0) != (isPeers && want.Drop == "") {
+				t.Errorf("%x: %d packets counted with the peer %s, want %+v", packet, sent, endpoint, want.Peer)
+			}
 		}
-		for _, answer := range r.written {
-			checkAnswer(t, packet, answer)
+		if want.Drop == "" {
+			checkSent(t, want, r.sent)
+		}
+		var answer []byte
+		if len(r.written) == 1 {
+			answer = r.written[0]
+		}
+		if len(r.written) > 1 || !bytes.Equal(answer, want.Answer) {
+			t.Errorf("%x is answered %x, want %x", packet, r.written, want.Answer)
 		}
 	})
 }
@@ -77,109 +128,84 @@ func headSplit(packet []byte, n int) int {
 	return min(len(packet), max(n, headerLength(packet)+8))
 }
 
-func checkSent(t *testing.T, packet []byte, sent Packet) {
+// checkSent checks that what was sent is the packet that the rules want, or its fragments.
+func checkSent(t *testing.T, want forge.Fate, sent []Packet) {
 	t.Helper()
-	header, err := ipv4.ParseHeader(packet)
-	if err != nil || header.Version != 4 || header.TotalLen > len(packet) || header.TotalLen < header.Len {
-		t.Fatalf("sent a packet with the header %v, %v", header, err)
+	for _, p := range sent {
+		if p.Peer.endpoint != want.To {
+			t.Errorf("sent to %s, want %s", p.Peer.endpoint, want.To)
+		}
+		if want.Peer.PathMTU != 0 && p.Len() > want.Peer.PathMTU {
+			t.Errorf("a packet of %d bytes on a path that takes %d", p.Len(), want.Peer.PathMTU)
+		}
 	}
-	dst, _ := netip.AddrFromSlice(header.Dst.To4())
-	if !sent.Peer.Subnet().Contains(dst) {
-		t.Errorf("sent a packet for %s to the holder of %s", dst, sent.Peer.Subnet())
+	if len(sent) == 1 && len(want.Packet) <= farLimit || want.Peer.PathMTU == 0 {
+		if got := append(bytes.Clone(sent[0].Head), sent[0].Tail...); len(sent) != 1 || !bytes.Equal(got, want.Packet) {
+			t.Errorf("sent %x, want %x", got, want.Packet)
+		}
+		return
 	}
-	want := bytes.Clone(packet[:header.TotalLen])
-	if want[offTTL] <= 1 {
-		t.Errorf("sent a packet with TTL %d", want[offTTL])
+	var data []byte
+	for _, p := range sent {
+		whole := append(bytes.Clone(p.Head), p.Tail...)
+		if slowChecksum(whole[:headerLength(whole)]) != 0 {
+			t.Errorf("a fragment with a wrong checksum: %x", whole)
+		}
+		data = append(data, whole[headerLength(whole):]...)
 	}
-	// The checksum may have been wrong; then it stays as wrong as it was.
-	was := checksumError(want[:header.Len])
-	want[offTTL]--
-	got := append(bytes.Clone(sent.Head), sent.Tail...)
-	if is := checksumError(got[:header.Len]); is != was {
-		t.Errorf("the header checksum was off by %04x and is off by %04x", was, is)
-	}
-	copy(want[offChecksum:], got[offChecksum:offChecksum+2])
-	if !bytes.Equal(got, want) {
-		t.Errorf("sent %x, want %x", got, want)
+	if !bytes.Equal(data, want.Packet[headerLength(want.Packet):]) {
+		t.Errorf("the fragments carry %x, want %x", data, want.Packet)
 	}
 }
 
-// checksumError returns by how much the sum over a header misses 0xffff, with the two zeros of one's complement as one.
-func checksumError(header []byte) uint16 { return slowChecksum(header) % 0xffff }
-
-func checkAnswer(t *testing.T, packet, answer []byte) {
-	t.Helper()
-	if len(answer) < 28 || len(answer) > maxICMPError {
-		t.Fatalf("answer of %d bytes, want 28 to %d", len(answer), maxICMPError)
-	}
-	if slowChecksum(answer[:20]) != 0 || slowChecksum(answer[20:]) != 0 {
-		t.Errorf("answer with a wrong checksum: %x", answer)
-	}
-	if source(answer) != ownAddr || destination(answer) != source(packet) {
-		t.Errorf("answer from %s to %s about a packet of %s", source(answer), destination(answer), source(packet))
-	}
-	if !bytes.HasPrefix(packet, answer[28:]) {
-		t.Errorf("answer quotes %x of %x", answer[28:], packet)
-	}
-}
-
-// FuzzInbound receives any bytes from any host with any check. What is written is the packet that its header describes,
-// unchanged, and the rules, told in another way, let it in; and what they let in is written.
+// FuzzInbound receives any bytes from any host with any check and any TOS. They are written or dropped as the slow twin of the rules
+// says, byte by byte, and counted once, in total and with the peer.
 func FuzzInbound(f *testing.F) {
 	endpoint := func(addr netip.AddrPort) uint32 { return binary.BigEndian.Uint32(addr.Addr().AsSlice()) }
 	for _, packet := range seeds(nearPod, ownPod) {
 		for spoof := SpoofStrict; spoof <= SpoofOff; spoof++ {
-			f.Add(packet, endpoint(nearEndpoint), uint8(spoof))
-			f.Add(packet, endpoint(farEndpoint), uint8(spoof))
+			f.Add(packet, endpoint(nearEndpoint), uint8(spoof), uint8(0))
+			f.Add(packet, endpoint(farEndpoint), uint8(spoof), uint8(ecnCE))
 		}
-		f.Add(packet, uint32(0xc6120042), uint8(SpoofOff))
+		f.Add(packet, uint32(0xc6120042), uint8(SpoofOff), uint8(0))
 	}
-	r := newRig(f, SpoofStrict).record()
+	for _, odd := range []string{"10.5.1.0", "10.5.2.255", "198.18.0.1", "127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"} {
+		f.Add(udpPacket(netip.MustParseAddr(odd), ownPod, 10), endpoint(nearEndpoint), uint8(SpoofSource), uint8(0))
+	}
+	f.Add(udpPacket(nearPod, netip.MustParseAddr("10.5.1.255"), 10), endpoint(nearEndpoint), uint8(0), uint8(0))
+	r := newRulesRig(f)
 	in := r.tunnel.lanes[0].inbound
-	f.Fuzz(func(t *testing.T, data []byte, from uint32, spoof uint8) {
+	f.Fuzz(func(t *testing.T, data []byte, from uint32, spoof, tos uint8) {
 		if len(data) > maxPacket {
 			return
 		}
 		in.spoof = SpoofCheck(spoof % 3)
 		addr := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, from)))
 		r.written = nil
-		before := r.tunnel.Stats().Rx
-		if err := r.in(Datagram{Data: data, From: netip.AddrPortFrom(addr, 8285)}); err != nil {
+		before, nearBefore, farBefore := r.tunnel.Stats(), r.near.Stats(), r.far.Stats()
+		if err := r.in(Datagram{Data: data, From: netip.AddrPortFrom(addr, 8285), TOS: tos}); err != nil {
 			t.Fatal(err)
 		}
-		after := r.tunnel.Stats().Rx
-		written, dropped := after.Packets-before.Packets, after.Dropped()-before.Dropped()
-		if written+dropped != 1 || int(written) != len(r.written) {
-			t.Fatalf("%d written and %d dropped: want one of them", written, dropped)
+		after, near, far := r.tunnel.Stats(), r.near.Stats(), r.far.Stats()
+
+		want := rigRules(in.spoof).Inbound(addr, tos, data)
+		dropped, n := dropsSince(&before.Rx.Drops, &after.Rx.Drops)
+		if dropped != want.Drop || n > 1 {
+			t.Fatalf("%x from %s, check %s: dropped %d times as %q, want once as %q", data, addr, in.spoof, n, dropped, want.Drop)
 		}
-		want := mayEnter(data, addr, in.spoof)
-		if got := written == 1; got != (want != nil) {
-			t.Fatalf("%x from %s, check %s: written %v, want %v", data, addr, in.spoof, got, want != nil)
+		written := after.Rx.Packets - before.Rx.Packets
+		if int(written) != len(r.written) || (written == 1) != (want.Drop == "") {
+			t.Fatalf("%x: %d packets written and %d counted, want drop %q", data, len(r.written), written, want.Drop)
 		}
-		if written == 1 && !bytes.Equal(r.written[0], want) {
-			t.Errorf("written %x, want %x", r.written[0], want)
+		if written == 1 && !bytes.Equal(r.written[0], want.Packet) {
+			t.Errorf("written %x, want %x", r.written[0], want.Packet)
+		}
+		for endpoint, stats := range map[netip.AddrPort][2]PeerStats{nearEndpoint: {nearBefore, near}, farEndpoint: {farBefore, far}} {
+			isPeers := want.Peer != nil && want.Peer.Endpoint == endpoint
+			_, n := dropsSince(&stats[0].Drops, &stats[1].Drops)
+			if got := stats[1].RxPackets - stats[0].RxPackets; (n == 1) != (isPeers && want.Drop != "") || (got == 1) != (isPeers && written == 1) {
+				t.Errorf("%x: %d drops and %d packets counted with the peer %s, want %q with %+v", data, n, got, endpoint, want.Drop, want.Peer)
+			}
 		}
 	})
-}
-
-// mayEnter is the slow twin of the inbound checks: the packet that may enter, or nil.
-func mayEnter(data []byte, from netip.Addr, spoof SpoofCheck) []byte {
-	header, err := ipv4.ParseHeader(data)
-	if err != nil || header.Version != 4 || header.Len < 20 || header.TotalLen < header.Len || header.TotalLen > len(data) {
-		return nil
-	}
-	src, _ := netip.AddrFromSlice(header.Src.To4())
-	dst, _ := netip.AddrFromSlice(header.Dst.To4())
-	leases := map[netip.Addr]netip.Prefix{nearEndpoint.Addr(): nearSubnet, farEndpoint.Addr(): farSubnet}
-	lease, known := leases[from]
-	if spoof != SpoofOff && !known {
-		return nil
-	}
-	if spoof == SpoofStrict && !lease.Contains(src) {
-		return nil
-	}
-	if !ownSubnet.Contains(dst) {
-		return nil
-	}
-	return data[:header.TotalLen]
 }

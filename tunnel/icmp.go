@@ -102,7 +102,7 @@ func (e *icmpErrors) limitOf(addr []byte) *rateLimit {
 // about returns the ICMP error about p, or nil if none may be sent. The packet is valid until the next call. The header of p has
 // been checked; p is no longer fit to be sent.
 func (e *icmpErrors) about(p *Packet, m icmpMessage, now time.Time) []byte {
-	if !mayAnswer(p.Head) || !e.limitOf(p.Head[offSource:]).allow(now) || !e.limit.allow(now) {
+	if !mayAnswer(p) || !e.limitOf(p.Head[offSource:]).allow(now) || !e.limit.allow(now) {
 		return nil
 	}
 	if !e.complete(p) {
@@ -145,16 +145,19 @@ func (e *icmpErrors) complete(p *Packet) bool {
 	return ok
 }
 
-// mayAnswer says whether an ICMP error about the packet that starts with head may be sent, RFC 1812 section 4.3.2.7.
-func mayAnswer(head []byte) bool {
+// mayAnswer says whether an ICMP error about p may be sent, RFC 1812 section 4.3.2.7.
+func mayAnswer(p *Packet) bool {
+	head := p.Head
+	if onesSum(head[:headerLength(head)]) != 0xffff {
+		return false // damaged, perhaps where it says from whom it is
+	}
 	if binary.BigEndian.Uint16(head[offFragment:])&fragmentOffsetMask != 0 {
 		return false // a fragment other than the first
 	}
-	if dst := head[offDestination]; dst >= 224 {
+	if head[offDestination] >= 224 || p.Peer != nil && destination(head) == p.Peer.broadcast {
 		return false // multicast, reserved, broadcast
 	}
-	// A source that does not name one host: network 0, loopback, multicast, reserved, broadcast (section 5.3.7).
-	if src := head[offSource]; src == 0 || src == 127 || src >= 224 {
+	if !namesOneHost(head[offSource]) {
 		return false
 	}
 	if head[offProtocol] != protocolICMP {

@@ -134,12 +134,23 @@ func TestMayAnswer(t *testing.T) {
 		{"from broadcast", from("255.255.255.255"), false},
 		{"from 223.255.255.254", from("223.255.255.254"), true},
 		{"to multicast", to("239.1.1.1"), false},
+		{"to a peer's broadcast", to("10.5.2.255"), false},
 		{"to broadcast", to("255.255.255.255"), false},
 	}
+	near := NewPeer(nearSubnet, nearEndpoint)
 	for _, tt := range tests {
-		if got := mayAnswer(tt.packet); got != tt.want {
+		if got := mayAnswer(&Packet{Head: fixChecksum(tt.packet), Peer: near}); got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// Of a damaged header nobody knows from whom it is.
+func TestDamagedPacketIsNotAnswered(t *testing.T) {
+	damaged := udpPacket(ownPod, nobodysPod, 20)
+	damaged[offChecksum] ^= 1
+	if mayAnswer(&Packet{Head: damaged}) {
+		t.Error("a packet with a wrong header checksum may be answered")
 	}
 }
 

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 // inbound carries the packets of one socket from the peers to the TUN device.
 type inbound struct {
 	table   *atomic.Pointer[Table]
+	hosts   *atomic.Pointer[hostAddresses]
 	conn    *connRef
 	queue   Queue
 	spoof   SpoofCheck
@@ -27,6 +29,7 @@ type inbound struct {
 func newInbound(t *Tunnel, conn *connRef, queue Queue, config Config) *inbound {
 	return &inbound{
 		table:   &t.table,
+		hosts:   &t.hosts,
 		conn:    conn,
 		queue:   queue,
 		spoof:   config.SpoofCheck,
@@ -90,8 +93,12 @@ func (i *inbound) check(table *burstTable, d *Datagram) (Packet, DropReason) {
 	if p.Peer, reason = i.sender(table, p.Head, d); reason != kept {
 		return p, reason
 	}
-	if !table.own.Contains(destination(p.Head)) {
+	dst := destination(p.Head)
+	if !table.own.Contains(dst) {
 		return p, DropNotForUs
+	}
+	if dst == table.broadcast {
+		return p, DropMulticast
 	}
 	return p, takeTOS(p.Head, d.TOS, p.Peer)
 }
@@ -127,8 +134,12 @@ func (i *inbound) takeControl(table *Table, d *Datagram) (Packet, DropReason) {
 // sender returns the peer that a packet comes from, or the reason why it cannot be from there. The common case, in which the
 // holder of the inner source is at the outer source, passes both checks with one lookup.
 func (i *inbound) sender(table *burstTable, head []byte, d *Datagram) (*Peer, DropReason) {
-	holder := table.Lookup(source(head))
+	src := source(head)
+	holder := table.Lookup(src)
 	if holder != nil && holder.endpoint.Addr() == d.From.Addr() {
+		if src == holder.broadcast {
+			return holder, DropMartian
+		}
 		return holder, kept
 	}
 	peer := table.endpoint(d.From.Addr())
@@ -138,7 +149,20 @@ func (i *inbound) sender(table *burstTable, head []byte, d *Datagram) (*Peer, Dr
 	if i.spoof == SpoofStrict {
 		return peer, DropSpoofedSource
 	}
+	if i.isMartian(table.Table, src, holder) {
+		return peer, DropMartian
+	}
 	return peer, kept
+}
+
+// isMartian says whether src, which holder holds if anybody, cannot be where a packet from another host comes from: it is an address of
+// ours, or none of a single host.
+func (i *inbound) isMartian(table *Table, src netip.Addr, holder *Peer) bool {
+	if table.own.Contains(src) || !namesOneHost(src.As4()[0]) || holder != nil && src == holder.broadcast {
+		return true
+	}
+	_, ours := (*i.hosts.Load())[src]
+	return ours
 }
 
 // write hands packets to the TUN device. Packets that the kernel refuses are dropped alone. The error is for the end of the

@@ -98,8 +98,12 @@ func (o *outbound) route(table *burstTable, p *Packet) DropReason {
 	}
 	p.trim(length)
 
-	if o.spoof == SpoofStrict && !o.isOurs(table.Table, source(p.Head)) {
+	src := source(p.Head)
+	if o.spoof == SpoofStrict && !o.isOurs(table.Table, src) {
 		return DropForeignSource
+	}
+	if src == table.broadcast || !namesOneHost(p.Head[offSource]) {
+		return DropMartian
 	}
 	dst := destination(p.Head)
 	if dst.IsMulticast() || dst == broadcast {

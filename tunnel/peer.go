@@ -14,10 +14,9 @@ import (
 // A Peer is one remote host: the subnet of its pods and where its tunnel listens. It keeps its counters through every
 // Table that it is put into.
 type Peer struct {
-	subnet   netip.Prefix
-	endpoint netip.AddrPort
-	// broadcast is the last address of subnet (RFC 919); invalid where there is none, with 31 bits (RFC 3021) and 32.
-	broadcast netip.Addr
+	subnet    netip.Prefix
+	endpoint  netip.AddrPort
+	broadcast netip.Addr            // of subnet, see broadcastOf
 	twill     bool                  // runs twill, see NewTwillPeer
 	sockaddr  unix.RawSockaddrInet4 // endpoint, as the kernel takes it
 	// limit is the length of the largest packet that the path to the peer takes, maxPacket as long as nothing else is known.
@@ -63,11 +62,7 @@ func (s *PeerStats) Dropped() uint64 { return sumDrops(&s.Drops) }
 // packets as Flannel's udp backend does.
 func NewPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
 	endpoint = netip.AddrPortFrom(endpoint.Addr().Unmap(), endpoint.Port())
-	p := &Peer{subnet: subnet.Masked(), endpoint: endpoint}
-	if bits := subnet.Bits(); bits < 31 {
-		last := binary.BigEndian.Uint32(p.subnet.Addr().AsSlice()) | (1<<(32-bits) - 1)
-		p.broadcast = netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, last)))
-	}
+	p := &Peer{subnet: subnet.Masked(), endpoint: endpoint, broadcast: broadcastOf(subnet)}
 	p.limit.Store(maxPacket)
 	p.sockaddr.Family = unix.AF_INET
 	p.sockaddr.Addr = endpoint.Addr().As4()
@@ -81,6 +76,17 @@ func NewTwillPeer(subnet netip.Prefix, endpoint netip.AddrPort) *Peer {
 	p := NewPeer(subnet, endpoint)
 	p.twill = true
 	return p
+}
+
+// broadcastOf returns the last address of an IPv4 subnet (RFC 919); it is invalid where there is none, with 31 bits (RFC 3021) and 32,
+// and for the zero Prefix.
+func broadcastOf(subnet netip.Prefix) netip.Addr {
+	bits := subnet.Bits()
+	if bits < 0 || bits >= 31 {
+		return netip.Addr{}
+	}
+	last := binary.BigEndian.Uint32(subnet.Addr().AsSlice()) | (1<<(32-bits) - 1)
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, last)))
 }
 
 // Subnet returns the subnet whose packets go to the peer.

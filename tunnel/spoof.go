@@ -15,7 +15,8 @@ const (
 	SpoofStrict SpoofCheck = iota
 	// SpoofSource: the inbound datagram comes from the endpoint of a lease.
 	SpoofSource
-	// SpoofOff: anyone who reaches the port may send packets to the pods.
+	// SpoofOff: anyone who reaches the port may send packets to the pods. With either, what says that it is from ourselves, or from
+	// an address that names no single host, is refused all the same.
 	SpoofOff
 )
 
@@ -37,6 +38,10 @@ func (c SpoofCheck) String() string {
 	}
 	return fmt.Sprintf("SpoofCheck(%d)", uint8(c))
 }
+
+// namesOneHost says whether an address with the given first byte can be that of one host: not in network 0, loopback, multicast,
+// reserved, nor the limited broadcast, RFC 1812 section 5.3.7.
+func namesOneHost(first byte) bool { return first != 0 && first != 127 && first < 224 }
 
 // hostAddresses are the addresses of this host, at which a packet may start beside our subnet. The set is never changed.
 type hostAddresses map[netip.Addr]struct{}

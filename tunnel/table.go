@@ -10,6 +10,7 @@ import (
 // A Table says which peer holds which subnet. It never changes: a new state of the leases is a new Table.
 type Table struct {
 	own       netip.Prefix
+	broadcast netip.Addr // of own, see broadcastOf
 	peers     []*Peer
 	ordered   bool                 // inOrder(peers)
 	dense     *denseIndex          // by subnet; nil if their lengths differ
@@ -20,7 +21,7 @@ type Table struct {
 // NewTable returns a table for a host that holds the subnet own. Of peers with the same subnet the last counts. A table
 // with neither own subnet nor peers is empty and makes the tunnel drop everything.
 func NewTable(own netip.Prefix, peers []*Peer) *Table {
-	t := &Table{own: own.Masked(), peers: slices.Clone(peers), ordered: inOrder(peers), endpoints: new(bart.Table[[]*Peer])}
+	t := &Table{own: own.Masked(), broadcast: broadcastOf(own), peers: slices.Clone(peers), ordered: inOrder(peers), endpoints: new(bart.Table[[]*Peer])}
 	for _, peer := range peers {
 		t.endpoints.Modify(peer.host(), peer.join)
 	}

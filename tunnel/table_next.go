@@ -23,7 +23,7 @@ func (t *Table) Next(own netip.Prefix, peers []*Peer) *Table {
 	if len(went)+len(came) > maxSteps {
 		return NewTable(own, peers)
 	}
-	next := &Table{own: own.Masked(), peers: slices.Clone(peers), ordered: true, dense: newDenseIndex(peers), endpoints: t.endpoints}
+	next := &Table{own: own.Masked(), broadcast: broadcastOf(own), peers: slices.Clone(peers), ordered: true, dense: newDenseIndex(peers), endpoints: t.endpoints}
 	for _, peer := range went {
 		next.endpoints = next.endpoints.ModifyPersist(peer.host(), peer.leave)
 	}

@@ -29,7 +29,8 @@ func testGenerator(seed uint64) *Generator {
 func testRules(check string) Rules {
 	return Rules{
 		Own:    netip.MustParsePrefix("10.5.1.0/24"),
-		Leases: []Lease{{netip.MustParsePrefix("10.5.2.0/24"), farHost, true}},
+		Leases: []Lease{{Subnet: netip.MustParsePrefix("10.5.2.0/24"), Endpoint: farHost, Twill: true}},
+		Host:   []netip.Addr{netip.MustParseAddr("198.18.0.1")},
 		Check:  check,
 	}
 }
@@ -69,6 +70,8 @@ func TestInbound(t *testing.T) {
 	good := ipv4(farPod, ownPod, protoICMP, 1, echo(nil))
 	foreign := ipv4(ownPod, ownPod, protoICMP, 1, echo(nil))
 	elsewhere := ipv4(farPod, farPod, protoICMP, 1, echo(nil))
+	from := func(src string) []byte { return ipv4(netip.MustParseAddr(src), ownPod, protoICMP, 1, echo(nil)) }
+	toAll := ipv4(farPod, netip.MustParseAddr("10.5.1.255"), protoICMP, 1, echo(nil))
 	for _, test := range []struct {
 		check   string
 		from    netip.Addr
@@ -84,10 +87,22 @@ func TestInbound(t *testing.T) {
 		{"strict", nobody, good, "unknown-endpoint"},
 		{"strict", farHost.Addr(), foreign, "spoofed-source"},
 		{"strict", farHost.Addr(), elsewhere, "not-for-us"},
-		{"source", farHost.Addr(), foreign, ""},
+		{"strict", farHost.Addr(), from("10.5.2.255"), "martian"},
+		{"strict", farHost.Addr(), toAll, "multicast"},
+		{"source", farHost.Addr(), from("192.0.2.1"), ""},
+		{"source", farHost.Addr(), foreign, "martian"},
 		{"source", nobody, good, "unknown-endpoint"},
-		{"off", nobody, foreign, ""},
+		{"off", nobody, from("192.0.2.1"), ""},
+		{"off", nobody, from("10.5.1.0"), "martian"},
+		{"off", nobody, from("10.5.2.255"), "martian"},
+		{"off", nobody, from("0.0.0.0"), "martian"},
+		{"off", nobody, from("127.0.0.1"), "martian"},
+		{"off", nobody, from("224.0.0.1"), "martian"},
+		{"off", nobody, from("255.255.255.255"), "martian"},
+		{"off", nobody, from("198.18.0.1"), "martian"},
+		{"off", nobody, foreign, "martian"},
 		{"off", nobody, elsewhere, "not-for-us"},
+		{"off", nobody, toAll, "multicast"},
 	} {
 		fate := testRules(test.check).Inbound(test.from, 0, test.payload)
 		if fate.Drop != test.drop {
@@ -121,6 +136,55 @@ func TestDecapsulated(t *testing.T) {
 		fate := decapsulated(p, test.outer, test.twill)
 		if fate.Drop != test.drop || test.drop == "" && (fate.Packet[offTOS] != test.want || sum(fate.Packet[:headerLen]) != 0xffff) {
 			t.Errorf("%#x in %#x, twill %t: %+v, want %#x %q", test.inner, test.outer, test.twill, fate, test.want, test.drop)
+		}
+	}
+}
+
+// What an answer must be, byte by byte, and when there must be none.
+func TestAnswers(t *testing.T) {
+	to := func(dst string, change ...func([]byte)) []byte {
+		p := ipv4(ownPod, netip.MustParseAddr(dst), protoUDP, 7, udp(netip.AddrPortFrom(ownPod, 1), netip.AddrPortFrom(farPod, 2), make([]byte, 1000)))
+		for _, c := range change {
+			c(p)
+			fixHeaderChecksum(p)
+		}
+		return p
+	}
+	set := func(offset int, value byte) func([]byte) { return func(p []byte) { p[offset] = value } }
+	wrong := to("10.5.9.2")
+	wrong[offChecksum] ^= 1
+	rules := testRules("strict")
+	rules.Leases[0].PathMTU = 1000
+	for _, test := range []struct {
+		packet []byte
+		want   string // type, code and MTU
+	}{
+		{to("10.5.9.2"), "3 0 0"},
+		{to("198.18.0.2"), "3 0 0"},
+		{to("10.5.2.2", set(offTTL, 1)), "11 0 0"},
+		{to("10.5.2.2", set(offFragment, 0x40)), "3 4 1000"},
+		{to("10.5.2.2"), ""}, // it can be fragmented
+		{to("10.5.2.255", set(offTTL, 1)), ""},
+		{to("224.0.0.1"), ""},
+		{to("10.5.9.2", set(offSource, 127)), ""},
+		{to("10.5.9.2", set(offFragment+1, 1)), ""},
+		{to("10.5.9.2", set(offFragment, 0x20)), "3 0 0"},
+		{to("10.5.9.2", set(offProtocol, protoICMP), set(headerLen, 11)), ""},
+		{to("10.5.9.2", set(offProtocol, protoICMP), set(headerLen, 8)), "3 0 0"},
+		{wrong, ""},
+	} {
+		answer := rules.Outbound(test.packet).Answer
+		got := ""
+		if answer != nil {
+			got = fmt.Sprint(answer[20], answer[21], binary.BigEndian.Uint16(answer[26:]))
+			src, dst := addresses(answer)
+			if src != rules.Own.Addr() || dst != ownPod || len(answer) != 576 || sum(answer[:20]) != 0xffff || sum(answer[20:]) != 0xffff ||
+				answer[offTOS] != 0xc0 || !bytes.Equal(answer[28:], test.packet[:548]) {
+				t.Errorf("%x is answered %x", test.packet[:28], answer)
+			}
+		}
+		if got != test.want {
+			t.Errorf("%x is answered %q, want %q", test.packet[:28], got, test.want)
 		}
 	}
 }

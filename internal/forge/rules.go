@@ -13,6 +13,7 @@ type Lease struct {
 	Subnet   netip.Prefix
 	Endpoint netip.AddrPort
 	Twill    bool // speaks with control datagrams
+	PathMTU  int  // the longest packet that its path takes; 0: any
 }
 
 // Rules tell what has to become of a packet. They are written down once more
@@ -27,6 +28,8 @@ type Rules struct {
 // Fate is what becomes of a packet: it is dropped for a reason, or it goes on.
 type Fate struct {
 	Drop    string         // the reason's name in `twill status`; "": none
+	Peer    *Lease         // that the packet is counted with; nil: none
+	Answer  []byte         // outbound: the ICMP error that its sender gets, but for rate limits; nil: none
 	Packet  []byte         // what goes on
 	To      netip.AddrPort // outbound: the peer's endpoint
 	Control bool           // inbound: the daemon takes it for itself
@@ -42,29 +45,39 @@ func (r Rules) Inbound(from netip.Addr, tos byte, payload []byte) Fate {
 	if drop != "" {
 		return Fate{Drop: drop}
 	}
-	src, _ := netip.AddrFromSlice(h.Src.To4())
-	dst, _ := netip.AddrFromSlice(h.Dst.To4())
-	switch r.Check {
-	case "strict":
-		if !r.isEndpoint(from) {
-			return Fate{Drop: "unknown-endpoint"}
-		}
-		if l := r.lease(src); l == nil || l.Endpoint.Addr() != from {
-			return Fate{Drop: "spoofed-source"}
-		}
-	case "source":
-		if !r.isEndpoint(from) {
-			return Fate{Drop: "unknown-endpoint"}
-		}
-	}
-	if !r.Own.Contains(dst) {
-		return Fate{Drop: "not-for-us"}
-	}
+	src, dst := addresses(payload)
 	sender := r.lease(src)
 	if sender == nil || sender.Endpoint.Addr() != from {
 		sender = r.at(from)
 	}
-	return decapsulated(payload[:h.TotalLen], tos, sender != nil && sender.Twill)
+	if drop := r.checkSource(from, src); drop != "" {
+		return Fate{Drop: drop, Peer: sender}
+	}
+	if !r.Own.Contains(dst) {
+		return Fate{Drop: "not-for-us", Peer: sender}
+	}
+	if dst == lastOf(r.Own) {
+		return Fate{Drop: "multicast", Peer: sender}
+	}
+	fate := decapsulated(payload[:h.TotalLen], tos, sender != nil && sender.Twill)
+	fate.Peer = sender
+	return fate
+}
+
+// checkSource judges where an inbound packet says that it is from.
+func (r Rules) checkSource(from, src netip.Addr) (drop string) {
+	if r.Check != "off" && !r.isEndpoint(from) {
+		return "unknown-endpoint"
+	}
+	holder := r.lease(src)
+	if r.Check == "strict" && (holder == nil || holder.Endpoint.Addr() != from) {
+		return "spoofed-source"
+	}
+	ours := r.Own.Contains(src) || slices.Contains(r.Host, src)
+	if ours || isMany(src) || isNetwork(src, 0) || isNetwork(src, 127) || holder != nil && src == lastOf(holder.Subnet) {
+		return "martian"
+	}
+	return ""
 }
 
 // The ECN field, RFC 3168 section 5.
@@ -111,14 +124,14 @@ func (r Rules) control(from netip.Addr, payload []byte) Fate {
 	l := r.lease(addr)
 	if l == nil || l.Subnet.Bits() != bits || l.Endpoint.Addr() != from {
 		if r.isEndpoint(from) {
-			return Fate{Drop: "spoofed-source"}
+			return Fate{Drop: "spoofed-source", Peer: r.at(from)}
 		}
 		return Fate{Drop: "unknown-endpoint"}
 	}
 	if !l.Twill {
-		return Fate{Drop: "control"}
+		return Fate{Drop: "control", Peer: l}
 	}
-	return Fate{Control: true}
+	return Fate{Control: true, Peer: l}
 }
 
 // Outbound is the fate of a packet that the daemon reads from its device.
@@ -127,31 +140,43 @@ func (r Rules) Outbound(packet []byte) Fate {
 	if drop != "" {
 		return Fate{Drop: drop}
 	}
-	src, _ := netip.AddrFromSlice(h.Src.To4())
-	dst, _ := netip.AddrFromSlice(h.Dst.To4())
-	if r.Check == "strict" && !r.Own.Contains(src) && !slices.Contains(r.Host, src) {
-		return Fate{Drop: "foreign-source"}
+	packet = packet[:h.TotalLen]
+	_, dst := addresses(packet)
+	to := r.lease(dst)
+	if drop := r.checkOutbound(h, packet, to); drop != "" {
+		if drop == "foreign-source" || drop == "martian" { // nobody has looked where it goes
+			to = nil
+		}
+		return Fate{Drop: drop, Peer: to, Answer: r.answer(packet, drop, to)}
 	}
-	if dst.IsMulticast() || dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return Fate{Drop: "multicast"}
+	return Fate{Peer: to, Packet: oneHopLess(packet), To: to.Endpoint}
+}
+
+// checkOutbound is why a packet to the pods of a peer, nil if there is none, does
+// not go out.
+func (r Rules) checkOutbound(h *xipv4.Header, packet []byte, to *Lease) (drop string) {
+	src, dst := addresses(packet)
+	switch {
+	case r.Check == "strict" && !r.Own.Contains(src) && !slices.Contains(r.Host, src):
+		return "foreign-source"
+	case src == lastOf(r.Own) || isMany(src) || isNetwork(src, 0) || isNetwork(src, 127):
+		return "martian"
+	case dst.IsMulticast() || dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "multicast"
+	case r.Own.Contains(dst):
+		return "own-subnet"
+	case to == nil && r.isEndpoint(dst):
+		return "loop"
+	case to == nil:
+		return "no-peer"
+	case dst == lastOf(to.Subnet):
+		return "multicast"
+	case h.TTL <= 1:
+		return "ttl-expired"
+	case to.PathMTU != 0 && len(packet) > to.PathMTU && h.Flags&xipv4.DontFragment != 0:
+		return "too-big"
 	}
-	if r.Own.Contains(dst) {
-		return Fate{Drop: "own-subnet"}
-	}
-	l := r.lease(dst)
-	if l == nil && r.isEndpoint(dst) {
-		return Fate{Drop: "loop"}
-	}
-	if l == nil {
-		return Fate{Drop: "no-peer"}
-	}
-	if dst == lastOf(l.Subnet) {
-		return Fate{Drop: "multicast"}
-	}
-	if h.TTL <= 1 {
-		return Fate{Drop: "ttl-expired"}
-	}
-	return Fate{Packet: oneHopLess(packet[:h.TotalLen]), To: l.Endpoint}
+	return ""
 }
 
 // parse reads the header of a packet, or tells why it is none.
@@ -186,14 +211,14 @@ func lastOf(p netip.Prefix) netip.Addr {
 
 func (r Rules) isEndpoint(a netip.Addr) bool { return r.at(a) != nil }
 
-// at is a lease with an endpoint at the address.
-func (r Rules) at(a netip.Addr) *Lease {
-	for i, l := range r.Leases {
-		if l.Endpoint.Addr() == a {
-			return &r.Leases[i]
+// at is the last lease with an endpoint at the address.
+func (r Rules) at(a netip.Addr) (l *Lease) {
+	for i := range r.Leases {
+		if r.Leases[i].Endpoint.Addr() == a {
+			l = &r.Leases[i]
 		}
 	}
-	return nil
+	return l
 }
 
 // oneHopLess is the packet as a router passes it on.
