@@ -75,6 +75,7 @@ func newApp() *cli.App {
 			leasesCommand(),
 			peersCommand(),
 			statusCommand(),
+			pingCommand(),
 			configCommand(),
 			dockerOptsCommand(),
 			downCommand(),

@@ -106,6 +106,8 @@ type fakeConn struct {
 	mtu     int                                  // for PathMTU, 0: 1500
 	control func(data []byte, to netip.AddrPort) // gets what SendControl took; nil discards it
 
+	refuseControl error // answers SendControl
+
 	buffers   [burstSize][]byte
 	datagrams [burstSize]Datagram
 }
@@ -145,6 +147,9 @@ func (c *fakeConn) Send(packets []Packet) (int, error) {
 }
 
 func (c *fakeConn) SendControl(data []byte, to netip.AddrPort) error {
+	if c.refuseControl != nil {
+		return c.refuseControl
+	}
 	if c.control != nil {
 		c.control(data, to)
 	}

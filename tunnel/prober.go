@@ -2,7 +2,9 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -17,6 +19,8 @@ type prober struct {
 	now      func() time.Time
 	received chan controlMessage
 	refused  chan *Peer // the socket refused a packet as too large
+	asks     chan *ask  // from Ping
+	asked    sync.Map   // by ID, the *ask whose reply may come
 
 	table     *Table
 	peers     []*Peer // of table
@@ -71,6 +75,7 @@ func newProber(t *Tunnel, config Config) *prober {
 		now:      time.Now,
 		received: make(chan controlMessage, 256),
 		refused:  make(chan *Peer, 64),
+		asks:     make(chan *ask),
 		replies:  rateLimit{interval: allReplyInterval, burst: allReplyBurst},
 		buffer:   make([]byte, maxPacket),
 	}
@@ -103,6 +108,8 @@ func (p *prober) run(ctx context.Context) error {
 			p.receive(&m)
 		case peer := <-p.refused:
 			p.lookAgain(peer)
+		case a := <-p.asks:
+			p.ask(a)
 		case <-timer.C:
 			p.tick()
 			ticked = time.Now()
@@ -257,7 +264,7 @@ func (p *prober) probe(peer *Peer, now time.Time) {
 		wait = stretch(idleProbes, len(p.peers))
 	}
 	path.setDue(now, wait, path.inUse(now))
-	p.send(peer, &controlDatagram{typ: controlProbe, id: probe.id}, controlLen)
+	_ = p.send(peer, &controlDatagram{typ: controlProbe, id: probe.id}, controlLen)
 }
 
 // receive takes a control datagram.
@@ -270,6 +277,9 @@ func (p *prober) receive(m *controlMessage) {
 	path.mu.Unlock()
 	if m.typ == controlProbe {
 		p.answer(m)
+		return
+	}
+	if !m.counted() && p.takeAsked(m) {
 		return
 	}
 	path.mu.Lock()
@@ -302,7 +312,7 @@ func (p *prober) answer(m *controlMessage) {
 		path.tx++
 		path.mu.Unlock()
 	}
-	p.send(m.peer, &controlDatagram{
+	_ = p.send(m.peer, &controlDatagram{
 		typ:   controlReply,
 		flags: m.flags & controlUncounted,
 		id:    m.id,
@@ -311,11 +321,15 @@ func (p *prober) answer(m *controlMessage) {
 	}, controlLen)
 }
 
-// send completes a control datagram and sends it, with padding up to length. One that cannot be sent is lost, as any may be.
-func (p *prober) send(peer *Peer, c *controlDatagram, length int) {
+// errFenced says that the tunnel has no subnet in whose name to speak.
+var errFenced = errors.New("this host holds no lease now")
+
+// send completes a control datagram and sends it, with padding up to length. To most callers one that cannot be sent is lost, as any may
+// be.
+func (p *prober) send(peer *Peer, c *controlDatagram, length int) error {
 	own := p.tunnel.table.Load().own
 	if !own.IsValid() {
-		return // fenced
+		return errFenced
 	}
 	path := p.pathOf(peer)
 	path.mu.Lock()
@@ -324,5 +338,5 @@ func (p *prober) send(peer *Peer, c *controlDatagram, length int) {
 	path.mu.Unlock()
 	c.subnet, c.time = own, p.now().UnixNano()
 	c.put(p.buffer[:length])
-	_ = p.tunnel.conn().SendControl(p.buffer[:length], peer.endpoint)
+	return p.tunnel.conn().SendControl(p.buffer[:length], peer.endpoint)
 }

@@ -57,7 +57,7 @@ func (p *prober) advance(peer *Peer, now time.Time) {
 	p.setLimit(peer, limit)
 	for _, size := range sizes {
 		// What cannot be sent is not answered.
-		p.send(peer, &controlDatagram{typ: controlProbe, flags: controlUncounted, id: id}, max(size, controlLen))
+		_ = p.send(peer, &controlDatagram{typ: controlProbe, flags: controlUncounted, id: id}, max(size, controlLen))
 	}
 	switch i := slices.Index(p.rounds, peer); {
 	case searching && i < 0:

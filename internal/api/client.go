@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +19,26 @@ import (
 var ErrNotRunning = errors.New("no twill daemon runs")
 
 const timeout = 5 * time.Second
+
+// A Refused is the daemon's answer to a question that it understands and does
+// not answer: its own words.
+type Refused struct{ Text string }
+
+func (e *Refused) Error() string { return e.Text }
+
+// maxRefusal bounds what is read of a refusal, in bytes.
+const maxRefusal = 4 << 10
+
+func refusal(path string, resp *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	words, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	// A daemon of another version does not know the path; its mux says so.
+	unknown := resp.StatusCode == http.StatusNotFound && words == "404 page not found"
+	if unknown || resp.StatusCode >= http.StatusInternalServerError || words == "" {
+		return fmt.Errorf("ask the daemon for %s: %s %s", path, resp.Status, words)
+	}
+	return &Refused{words}
+}
 
 // Get asks the daemon behind socket for path and decodes its answer into out.
 func Get(ctx context.Context, socket, path string, out any) error {
@@ -43,7 +65,7 @@ func Get(ctx context.Context, socket, path string, out any) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask the daemon for %s: %s", path, resp.Status)
+		return refusal(path, resp)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		return fmt.Errorf("read the daemon's answer to %s: %w", path, err)

@@ -29,6 +29,8 @@ func TestGet(t *testing.T) {
 			w.Write([]byte(`{"peers":[{"subnet":"10.5.1.0/24","state":"up"}]}`))
 		case StatusPath:
 			w.Write([]byte(`{`))
+		case PingPath:
+			http.Error(w, "no peer is called so", http.StatusNotFound)
 		default:
 			http.NotFound(w, r)
 		}
@@ -42,6 +44,10 @@ func TestGet(t *testing.T) {
 	}
 	if err := Get(t.Context(), socket, "/v9", new(Status)); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("got %v, want the server's 404", err)
+	}
+	var refused *Refused
+	if err := Get(t.Context(), socket, PingPath, new(Ping)); !errors.As(err, &refused) || refused.Text != "no peer is called so" {
+		t.Errorf("got %v, want the daemon's own words", err)
 	}
 }
 

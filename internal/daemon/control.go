@@ -88,6 +88,7 @@ func (d *daemon) handler() http.Handler {
 		writeJSON(w, reportPeers(d.table.Load(), int(d.mtu.Load()), time.Now()))
 	})
 	mux.HandleFunc("GET "+api.StatusPath, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, d.status()) })
+	mux.HandleFunc("GET "+api.PingPath, answer(d.ping))
 	mux.HandleFunc("GET "+api.RuntimePath, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, ownRuntime()) })
 	return mux
 }

@@ -11,6 +11,7 @@ import (
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"twill/internal/embedetcd"
 	"twill/internal/fdstore"
@@ -46,6 +47,7 @@ type daemon struct {
 	tunnel   *tunnel.Tunnel
 	control  *control
 	healthz  *control
+	pings    *rate.Limiter // of those that clients of the control socket ask for
 
 	table atomic.Pointer[Table] // in force; for the control socket
 	said  string                // the last STATUS=; publish's own
@@ -64,7 +66,8 @@ func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	d := &daemon{Config: c, store: fdstore.Inherit(), hostChanged: make(chan struct{}, 1), news: newNews(c.Log)}
+	d := &daemon{Config: c, store: fdstore.Inherit(), hostChanged: make(chan struct{}, 1), news: newNews(c.Log),
+		pings: rate.NewLimiter(pingsPerSecond, pingBurst)}
 	defer d.store.Close()
 	if err := d.start(ctx); err != nil {
 		d.undoAll()

@@ -1,0 +1,53 @@
+package api
+
+import "net/netip"
+
+// PingPath answers GET with a Ping: one probe. Its query says to whom (to: a
+// node's name or id, a subnet, or an address in one), of how many bytes (size)
+// and for how long the answer is waited for (wait, as Go writes durations).
+const PingPath = "/v1/ping"
+
+// Ping is the fate of one probe. Of a peer that is not there, or answers no
+// probes, the HTTP status and its text tell.
+type Ping struct {
+	Peer Peer `json:"peer"`
+	Size int  `json:"size"` // of the probe, bytes
+	// RTT is in seconds; absent: there was no answer.
+	RTT *float64 `json:"rtt_seconds,omitempty"`
+	// Error says why the probe could not be sent; then no answer was waited for.
+	Error string `json:"error,omitempty"`
+}
+
+// PingReport is what `twill ping --json` prints.
+type PingReport struct {
+	To       string         `json:"to"`
+	Node     string         `json:"node"`
+	NodeID   string         `json:"node_id"`
+	Subnet   netip.Prefix   `json:"subnet"`
+	Endpoint netip.AddrPort `json:"endpoint"`
+	Size     int            `json:"size"` // bytes
+	Sent     int            `json:"sent"`
+	Received int            `json:"received"`
+	Loss     float64        `json:"loss"` // 0 to 1
+	// RTT is absent where nothing was received.
+	RTT    *PingTimes  `json:"rtt,omitempty"`
+	Probes []PingProbe `json:"probes"`
+	// Remedy says what to do where answers are missing, as far as that is known.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// PingTimes sums up round-trip times, in seconds; MDev is their standard
+// deviation, as ping(8) calls it.
+type PingTimes struct {
+	Min  float64 `json:"min_seconds"`
+	Avg  float64 `json:"avg_seconds"`
+	Max  float64 `json:"max_seconds"`
+	MDev float64 `json:"mdev_seconds"`
+}
+
+// PingProbe is one probe of a PingReport.
+type PingProbe struct {
+	Seq   int      `json:"seq"` // from 1
+	RTT   *float64 `json:"rtt_seconds,omitempty"`
+	Error string   `json:"error,omitempty"`
+}
