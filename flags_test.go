@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,5 +109,31 @@ func TestRepeatedFlags(t *testing.T) {
 	}
 	if len(cfg.Underlay.Regexes) != 2 || cfg.Underlay.Regexes[0].String() != "eth[0-9]{1,2}" || len(cfg.Underlay.Ifaces) != 2 {
 		t.Errorf("got %+v", cfg.Underlay)
+	}
+}
+
+func TestHTTPAddr(t *testing.T) {
+	for value, want := range map[string]string{
+		"":                "invalid AddrPort",
+		"127.0.0.1:8286":  "127.0.0.1:8286",
+		"[::1]:8286":      "[::1]:8286",
+		":8286":           "invalid AddrPort",
+		"8286":            "",
+		"127.0.0.1":       "",
+		"127.0.0.1:0":     "",
+		"localhost:8286":  "",
+		":65536":          "",
+		"127.0.0.1:65536": "",
+	} {
+		cfg, err := parseRun(t, "--http-addr", value)
+		if (err != nil) != (want == "") || err == nil && cfg.HTTP.String() != want {
+			t.Errorf("--http-addr %q: %v, %v; want %q", value, cfg.HTTP, err, want)
+		}
+		if value == ":8286" && cfg.HTTP.Port() != 8286 {
+			t.Errorf("--http-addr %q: port %d", value, cfg.HTTP.Port())
+		}
+		if err != nil && (exitCode(err) != exitUsage || !strings.Contains(err.Error(), "http-addr")) {
+			t.Errorf("--http-addr %q: %v, exit code %d", value, err, exitCode(err))
+		}
 	}
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"twill/internal/daemon"
 	"twill/internal/lab"
 )
 
@@ -182,12 +184,16 @@ func TestFailedStartKeepsDescriptors(t *testing.T) {
 	c, s := newService(t)
 	before := s.Stored()
 	c.stop(s.Process)
-	c.must(s.Next("--healthz-ip", "203.0.113.1", "--healthz-port", "10256")) // not an address of this host
+	// Where the control socket belongs, which comes after device and sockets, is what cannot be removed.
+	inTheWay := filepath.Join(daemon.SocketPath(c.Hosts[0].RunDir()), "in the way")
+	c.must(os.MkdirAll(inTheWay, 0o755))
+	c.must(s.Next())
 	code, err := s.Wait(c.patient())
 	c.must(err)
 	if code != exitFailed {
 		t.Fatalf("exit code %d, want %d; it said:\n%s", code, exitFailed, s.Log())
 	}
+	c.must(os.RemoveAll(filepath.Dir(inTheWay)))
 	c.next(s)
 	if !strings.Contains(s.Log(), "adopted the TUN queues") {
 		t.Errorf("the log does not say that the queues were adopted:\n%s", s.Log())

@@ -6,6 +6,8 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -81,8 +83,10 @@ func daemonFlags() []cli.Flag {
 		runDirFlag(),
 		stateDirFlag(),
 		subnetFileFlag(),
-		&cli.StringFlag{Name: "healthz-ip", Value: "0.0.0.0", EnvVars: flannelEnv("healthz-ip"), Usage: "`ADDRESS` of /healthz"},
-		&cli.IntFlag{Name: "healthz-port", EnvVars: flannelEnv("healthz-port"), Usage: "`PORT` of /healthz; 0 is off"},
+		&cli.StringFlag{Name: "http-addr", EnvVars: env("http-addr"), DefaultText: "off", Usage: "`ADDRESS:PORT` of the status page, /healthz, /readyz and /metrics; :PORT is every address of the host"},
+		&cli.StringSliceFlag{Name: "http-host", EnvVars: env("http-host"), Usage: "`NAME` by which clients of http-addr may call this host, beside its addresses, localhost and the node name; repeatable"},
+		&cli.StringFlag{Name: "healthz-ip", Value: "0.0.0.0", EnvVars: flannelEnv("healthz-ip"), Usage: "`ADDRESS` of /healthz and /readyz alone"},
+		&cli.IntFlag{Name: "healthz-port", EnvVars: flannelEnv("healthz-port"), Usage: "their `PORT`; 0 is off"},
 		&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: env("log-level"), Usage: "`LEVEL`: debug, info, warn or error"},
 		&cli.StringFlag{Name: "log-format", Value: "text", EnvVars: env("log-format"), Usage: "`FORMAT`: text or json"},
 	}
@@ -106,10 +110,11 @@ func daemonConfig(c *cli.Context) (daemon.Config, error) {
 		ForwardRules:  c.Bool("iptables-forward-rules"),
 		Resync:        time.Duration(c.Int("iptables-resync")) * time.Second,
 		SetSysctls:    c.Bool("set-sysctls"),
+		HTTPHosts:     c.StringSlice("http-host"),
 		Version:       version(),
 	}
 	for _, parse := range []func(*cli.Context, *daemon.Config) error{
-		parseEtcd, parseNetwork, parseUnderlay, parseHost, parseHealthz, parseLog,
+		parseEtcd, parseNetwork, parseUnderlay, parseHost, parseHealthz, parseHTTP, parseLog,
 	} {
 		if err := parse(c, &cfg); err != nil {
 			return daemon.Config{}, err
@@ -189,6 +194,24 @@ func parseHealthz(c *cli.Context, cfg *daemon.Config) error {
 	port, err := portFlag(c, "healthz-port")
 	cfg.Healthz = netip.AddrPortFrom(ip, port)
 	return err
+}
+
+func parseHTTP(c *cli.Context, cfg *daemon.Config) (err error) {
+	s := c.String("http-addr")
+	if s == "" {
+		return nil
+	}
+	if strings.HasPrefix(s, ":") {
+		var port uint64
+		port, err = strconv.ParseUint(s[1:], 10, 16)
+		cfg.HTTP = netip.AddrPortFrom(netip.Addr{}, uint16(port))
+	} else {
+		cfg.HTTP, err = netip.ParseAddrPort(s)
+	}
+	if err != nil || cfg.HTTP.Port() == 0 {
+		return usagef("http-addr: %q; want ADDRESS:PORT, as 127.0.0.1:8286 or [::1]:8286, or :PORT for every address, with a port from 1 to 65535", s)
+	}
+	return nil
 }
 
 func parseLog(c *cli.Context, cfg *daemon.Config) (err error) {

@@ -139,6 +139,8 @@ const (
 	ProblemEtcdAway    = "etcd-away"    // etcd does not answer
 	ProblemEtcdRefuses = "etcd-refuses" // etcd is there and does not do what it is asked
 	ProblemUnderlay    = "underlay"     // the interface or address to reach peers by is not usable
+	ProblemDevice      = "device"       // the TUN device, its address or its route is not as it should be
+	ProblemSubnetFile  = "subnet-file"  // the subnet file could not be written
 	ProblemConfig      = "config"       // the network config in etcd is not what this host runs with
 )
 

@@ -40,7 +40,9 @@ type Config struct {
 	ForwardRules  bool
 	Resync        time.Duration  // of the iptables rules
 	SetSysctls    bool           // net.ipv4.ip_forward=1, if it is not
-	Healthz       netip.AddrPort // HTTP; port 0: off
+	Healthz       netip.AddrPort // HTTP, /healthz and /readyz; port 0: off
+	HTTP          netip.AddrPort // all of web; the zero Addr: every address; port 0: off
+	HTTPHosts     []string       // names that HTTP clients may call this host by, beside its own
 	Version       string
 	Log           *slog.Logger
 }
@@ -89,6 +91,9 @@ func (c Config) Validate() error {
 	if err := checkPublicIP(c.PublicIP); err != nil {
 		return err
 	}
+	if err := c.checkHTTP(); err != nil {
+		return err
+	}
 	if c.Network.IsValid() {
 		if _, err := subnet.DefaultConfig(c.Network); err != nil {
 			return fmt.Errorf("network: %w", err)
@@ -103,6 +108,16 @@ func (c Config) Validate() error {
 func checkPublicIP(ip netip.Addr) error {
 	if ip.IsValid() && (!ip.Is4() || ip.IsLoopback() || ip.IsMulticast() || ip.IsUnspecified()) {
 		return fmt.Errorf("public-ip %s: want an IPv4 address at which peers reach this host", ip)
+	}
+	return nil
+}
+
+// checkHTTP finds two listeners that would be in each other's way.
+func (c Config) checkHTTP() error {
+	every := func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
+	h, http := c.Healthz, c.HTTP
+	if h.Port() != 0 && h.Port() == http.Port() && (h.Addr() == http.Addr() || every(h.Addr()) || every(http.Addr())) {
+		return fmt.Errorf("healthz-port %d is http-addr's port, too: http-addr has /healthz already; leave one of the two out, or give it another port", h.Port())
 	}
 	return nil
 }

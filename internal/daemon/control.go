@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"time"
 
@@ -48,17 +47,6 @@ func listenControl(path string, h http.Handler, log *slog.Logger) (*control, err
 	c := newControl(l, h, log)
 	c.server.ConnContext = withCredentials
 	return c, nil
-}
-
-// listenHealthz serves /healthz as Flannel does: 200 while the daemon runs.
-func listenHealthz(addr netip.AddrPort, log *slog.Logger) (*control, error) {
-	l, err := net.Listen("tcp", addr.String())
-	if err != nil {
-		return nil, fmt.Errorf("healthz-ip, healthz-port: %w", err)
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	return newControl(l, mux, log), nil
 }
 
 func newControl(l net.Listener, h http.Handler, log *slog.Logger) *control {

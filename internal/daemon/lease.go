@@ -36,7 +36,10 @@ func (d *daemon) dialEtcd(ctx context.Context) error {
 		return err
 	}
 	d.onUndo(func(context.Context) { d.registry.Close() })
-	d.registry.Waiting = func(state string) { d.notify("STATUS=" + state) }
+	d.registry.Waiting = func(state string) {
+		d.waiting.Store(&state)
+		d.notify("STATUS=" + state)
+	}
 	d.cache = subnet.NewCache(d.StateDir, d.Log)
 	d.manager = subnet.NewManager(d.registry, subnet.Options{
 		Identity:    d.identity,

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"twill/routes"
@@ -21,8 +20,6 @@ const settle = 100 * time.Millisecond
 func (d *daemon) keepHost(ctx context.Context) error {
 	tick := time.NewTicker(d.Resync)
 	defer tick.Stop()
-	link := trouble{log: d.Log, begins: "device or route is not as it should be; trying on", ends: "device and route are as they should be again"}
-	underlay := trouble{log: d.Log, begins: "cannot use the underlay; waiting for it", ends: "the underlay is usable again"}
 	for {
 		select {
 		case <-ctx.Done():
@@ -35,10 +32,9 @@ func (d *daemon) keepHost(ctx context.Context) error {
 			case <-time.After(settle):
 			}
 		}
-		underlay.note(d.followUnderlay(ctx))
-		now := underlay.last
-		d.underlayTrouble.Store(&now)
-		link.note(errors.Join(d.link.Apply(), d.setHostAddresses()))
+		d.troubles.underlay.note(d.followUnderlay(ctx))
+		d.troubles.device.note(errors.Join(d.link.Apply(), d.setHostAddresses()))
+		d.troubles.subnetFile.note(d.followSubnetFile(ctx))
 	}
 }
 
@@ -52,25 +48,6 @@ func (d *daemon) watchHost(ctx context.Context) error {
 	}, func(err error) {
 		d.Log.Warn("changes of the host's addresses may be noticed late", "err", err, "every", d.Resync)
 	})
-}
-
-// trouble says once when something begins to fail, for each reason, and once when
-// it ends.
-type trouble struct {
-	log          *slog.Logger
-	begins, ends string
-	last         string // "": none
-}
-
-func (t *trouble) note(err error) {
-	switch {
-	case err != nil && err.Error() != t.last:
-		t.log.Error(t.begins, "err", err)
-		t.last = err.Error()
-	case err == nil && t.last != "":
-		t.log.Info(t.ends)
-		t.last = ""
-	}
 }
 
 // setHostAddresses tells the tunnel at which addresses the host's own packets

@@ -8,11 +8,25 @@ import (
 // problems are what keeps this host from being as it should be, the worst first.
 func (d *daemon) problems(v subnet.View) []api.Problem {
 	problems := []api.Problem{} // not null in JSON
-	if t := d.underlayTrouble.Load(); t != nil && *t != "" {
+	if t := d.troubles.underlay.now(); t != "" {
 		problems = append(problems, api.Problem{
 			Code:    api.ProblemUnderlay,
-			Problem: "cannot use the underlay: " + *t,
+			Problem: "cannot use the underlay: " + t,
 			Remedy:  "give this host its address and interface back, or name others with --iface; twill takes them up by itself",
+		})
+	}
+	if t := d.troubles.device.now(); t != "" {
+		problems = append(problems, api.Problem{
+			Code:    api.ProblemDevice,
+			Problem: "device or route is not as it should be: " + t,
+			Remedy:  "take away what is in the way, mostly another program's route or address; twill tries on by itself",
+		})
+	}
+	if t := d.troubles.subnetFile.now(); t != "" {
+		problems = append(problems, api.Problem{
+			Code:    api.ProblemSubnetFile,
+			Problem: "the subnet file is out of date: " + t,
+			Remedy:  "make it writable for the daemon; twill tries on by itself",
 		})
 	}
 	if v.ConfigProblem != "" {

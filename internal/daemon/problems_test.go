@@ -23,18 +23,20 @@ func codes(t *testing.T, problems []api.Problem) (list []string) {
 func TestProblems(t *testing.T) {
 	trouble := "no such interface"
 	for _, tt := range []struct {
-		name     string
-		view     subnet.View
-		underlay *string
-		want     []string
+		name             string
+		view             subnet.View
+		underlay, device *string
+		want             []string
 	}{
-		{"healthy", subnet.View{Etcd: subnet.EtcdState{Serves: true}}, nil, nil},
-		{"etcd away", subnet.View{}, nil, []string{api.ProblemEtcdAway}},
-		{"etcd refuses", subnet.View{Etcd: subnet.EtcdState{Refuses: true}}, nil, []string{api.ProblemEtcdRefuses}},
-		{"all", subnet.View{ConfigProblem: "changed"}, &trouble, []string{api.ProblemUnderlay, api.ProblemConfig, api.ProblemEtcdAway}},
+		{"healthy", subnet.View{Etcd: subnet.EtcdState{Serves: true}}, nil, nil, nil},
+		{"etcd away", subnet.View{}, nil, nil, []string{api.ProblemEtcdAway}},
+		{"etcd refuses", subnet.View{Etcd: subnet.EtcdState{Refuses: true}}, nil, nil, []string{api.ProblemEtcdRefuses}},
+		{"all", subnet.View{ConfigProblem: "changed"}, &trouble, &trouble, []string{api.ProblemUnderlay, api.ProblemDevice, api.ProblemSubnetFile, api.ProblemConfig, api.ProblemEtcdAway}},
 	} {
 		var d daemon
-		d.underlayTrouble.Store(tt.underlay)
+		d.troubles.underlay.last.Store(tt.underlay)
+		d.troubles.device.last.Store(tt.device)
+		d.troubles.subnetFile.last.Store(tt.device)
 		problems := d.problems(tt.view)
 		if got := codes(t, problems); problems == nil || !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)

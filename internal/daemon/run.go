@@ -46,17 +46,23 @@ type daemon struct {
 	firewall *routes.Firewall // nil: without
 	tunnel   *tunnel.Tunnel
 	control  *control
-	healthz  *control
+	http     []*httpServer
 	pings    *rate.Limiter // of those that clients of the control socket ask for
 
 	table atomic.Pointer[Table] // in force; for the control socket
-	said  string                // the last STATUS=; publish's own
-	news  *news                 // publish's own
 
-	hostChanged     chan struct{} // wakes keepHost
-	underlayTrouble atomic.Pointer[string]
-	mtu             atomic.Int64 // of the device, bytes
-	fileMTU         int          // in subnet.env; keepHost's own
+	up      atomic.Bool            // the start is over: all above is there
+	waiting atomic.Pointer[string] // what the start waits for
+	fenced  atomic.Bool            // our subnet is another's
+	pulse   atomic.Pointer[pulse]  // keepWatchdog's latest
+
+	said string // the last STATUS=; publish's own
+	news *news  // publish's own
+
+	hostChanged chan struct{} // wakes keepHost
+	troubles    troubles      // of keepHost
+	mtu         atomic.Int64  // of the device, bytes
+	fileMTU     int           // in subnet.env; keepHost's own
 }
 
 // Run is the daemon: it blocks until ctx ends (nil), the start fails, or a loop
@@ -66,7 +72,7 @@ func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	d := &daemon{Config: c, store: fdstore.Inherit(), hostChanged: make(chan struct{}, 1), news: newNews(c.Log),
+	d := &daemon{Config: c, store: fdstore.Inherit(), hostChanged: make(chan struct{}, 1), troubles: newTroubles(c.Log), news: newNews(c.Log),
 		pings: rate.NewLimiter(pingsPerSecond, pingBurst)}
 	defer d.store.Close()
 	if err := d.start(ctx); err != nil {
@@ -100,8 +106,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	group.Go(func() error { return named("cache", d.cache.Run(ctx)) })
 	group.Go(func() error { return named("control socket", d.control.run(ctx)) })
 	group.Go(func() error { return d.keepWatchdog(ctx) })
-	if d.healthz != nil {
-		group.Go(func() error { return named("healthz", d.healthz.run(ctx)) })
+	for _, s := range d.http {
+		group.Go(func() error { return s.wait(ctx) })
 	}
 	if d.firewall != nil {
 		group.Go(func() error { return named("iptables", d.firewall.Run(ctx, d.Resync)) })
@@ -131,6 +137,7 @@ func (d *daemon) keepLease(ctx context.Context) error {
 	err := d.manager.Run(ctx)
 	if errors.Is(err, subnet.ErrFenced) {
 		d.tunnel.SetTable(tunnel.NewTable(noSubnet, nil))
+		d.fenced.Store(true)
 		d.warnIf(d.cache.Discard()) // a start without etcd must not take the subnet
 	}
 	return err

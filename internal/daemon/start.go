@@ -24,6 +24,7 @@ func (d *daemon) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
 		d.checkPrivileges,
 		d.makeDirs,
+		d.listenHTTP,
 		d.findUnderlay,
 		d.checkForwarding,
 		d.removeRenamed,
@@ -44,6 +45,7 @@ func (d *daemon) start(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	d.up.Store(true)
 	return nil
 }
 
@@ -240,18 +242,10 @@ func (d *daemon) firstTable(context.Context) error {
 }
 
 func (d *daemon) listenControl(context.Context) (err error) {
-	if d.control, err = listenControl(SocketPath(d.RunDir), d.handler(), d.Log); err != nil {
-		return err
+	if d.control, err = listenControl(SocketPath(d.RunDir), d.handler(), d.Log); err == nil {
+		d.onUndo(func(context.Context) { d.control.close() })
 	}
-	d.onUndo(func(context.Context) { d.control.close() })
-	if d.Healthz.Port() == 0 {
-		return nil
-	}
-	if d.healthz, err = listenHealthz(d.Healthz, d.Log); err != nil {
-		return err
-	}
-	d.onUndo(func(context.Context) { d.healthz.close() })
-	return nil
+	return err
 }
 
 func (d *daemon) writeSubnetFile(context.Context) error {

@@ -17,7 +17,7 @@ func (d *daemon) followUnderlay(ctx context.Context) error {
 		return err
 	}
 	if next == d.underlay {
-		return d.followMTU()
+		return nil
 	}
 	if next.Addr != d.underlay.Addr {
 		if err := d.rebind(ctx, next.Addr); err != nil {
@@ -27,7 +27,8 @@ func (d *daemon) followUnderlay(ctx context.Context) error {
 	d.Log.Info("the underlay has changed", "interface", next.Name, "address", next.Addr, "mtu", next.MTU,
 		"former-interface", d.underlay.Name, "former-address", d.underlay.Addr, "former-mtu", d.underlay.MTU)
 	d.underlay = next
-	return d.followMTU()
+	d.followMTU()
+	return nil
 }
 
 // rebind moves the tunnel to sockets at addr and says so in our lease, unless the
@@ -54,20 +55,24 @@ func (d *daemon) rebind(ctx context.Context, addr netip.Addr) error {
 	return nil
 }
 
-// followMTU gives device and subnet.env the underlay's MTU, unless it was set by
-// hand. Containers that exist keep theirs until they are made anew.
-func (d *daemon) followMTU() error {
+// followMTU gives the device the underlay's MTU, unless it was set by hand.
+func (d *daemon) followMTU() {
 	mtu := d.deviceMTU()
 	if mtu != d.link.MTU {
 		d.link.MTU = mtu
 		d.mtu.Store(int64(mtu))
 		d.tunnel.SetMTU(mtu)
 	}
-	if mtu == d.fileMTU {
+}
+
+// followSubnetFile writes the device's MTU to subnet.env, if that has another.
+// Containers that exist keep theirs until they are made anew.
+func (d *daemon) followSubnetFile(ctx context.Context) error {
+	if d.link.MTU == d.fileMTU {
 		return nil
 	}
-	if err := d.writeSubnetFile(context.Background()); err != nil {
-		return fmt.Errorf("the MTU is %d now: %w", mtu, err)
+	if err := d.writeSubnetFile(ctx); err != nil {
+		return fmt.Errorf("the MTU is %d now: %w", d.link.MTU, err)
 	}
 	return nil
 }

@@ -15,21 +15,36 @@ import (
 // watchdogShare divides WatchdogSec= (sd_watchdog_enabled(3) advises half of it), so that one late turn does no harm.
 const watchdogShare = 3
 
-// keepWatchdog tells systemd that the daemon is alive, as often as the unit asks for it, and only as long as it is: every
-// loop of the tunnel has got on with its burst since the last time, the lease's loop turns, and the control socket answers.
-// What may rightly take long, such as etcd's answers and iptables, is not asked about: forwarding goes on without.
+// lookEvery is how often the daemon looks at its loops, where systemd does not want to hear from it more often. It is far
+// above what a burst takes on a machine that is short of CPU time.
+const lookEvery = 10 * time.Second
+
+// pulse is what the daemon found when it last looked at its loops.
+type pulse struct {
+	at    time.Time
+	every time.Duration // it looks
+	err   error         // nil: alive
+}
+
+// keepWatchdog sees whether the daemon is alive: every loop of the tunnel has got on with its burst since the last time, the
+// lease's loop turns, and the control socket answers. It leaves that for /healthz, and tells systemd, as often as the unit
+// asks for it and only as long as it is so. What may rightly take long, such as etcd's answers and iptables, is not asked
+// about: forwarding goes on without.
 func (d *daemon) keepWatchdog(ctx context.Context) error {
+	every := lookEvery
 	limit, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
-		d.Log.Warn("the watchdog is not fed", "err", err)
+		d.Log.Warn("systemd's watchdog is not fed and will end the daemon; correct WatchdogSec= in the unit", "err", err)
 	}
-	if limit == 0 {
-		return nil
+	if limit != 0 {
+		every = min(every, limit/watchdogShare)
 	}
-	tick := time.NewTicker(limit / watchdogShare)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	before := d.tunnel.Turns()
 	lease := turning{turns: d.manager.Turns(), since: time.Now()}
+	hangs := trouble{log: d.Log, begins: "the daemon hangs; systemd's watchdog restarts it if this goes on, without systemd restart it yourself", ends: "the daemon no longer hangs"}
+	d.pulse.Store(&pulse{at: time.Now(), every: every})
 	for {
 		select {
 		case <-ctx.Done():
@@ -39,11 +54,13 @@ func (d *daemon) keepWatchdog(ctx context.Context) error {
 		now := d.tunnel.Turns()
 		err := cmp.Or(d.alive(ctx, before, now), lease.see(d.manager.Turns(), time.Now()))
 		before = now
-		switch {
-		case err == nil:
+		if ctx.Err() != nil {
+			return nil
+		}
+		d.pulse.Store(&pulse{at: time.Now(), every: every, err: err})
+		hangs.note(err)
+		if err == nil && limit != 0 {
 			d.notify(systemd.SdNotifyWatchdog)
-		case ctx.Err() == nil:
-			d.Log.Error("not healthy; systemd ends the daemon if this goes on", "err", err, "limit", limit)
 		}
 	}
 }
@@ -68,8 +85,8 @@ func (t *turning) see(turns uint64, now time.Time) error {
 		*t = turning{turns, now}
 		return nil
 	}
-	if stood := now.Sub(t.since); stood > subnet.LongestTurn {
-		return fmt.Errorf("the lease's loop has hung for %v", stood.Round(time.Second))
+	if now.Sub(t.since) > subnet.LongestTurn {
+		return fmt.Errorf("the lease's loop has not turned for %v", subnet.LongestTurn)
 	}
 	return nil
 }

@@ -1,0 +1,26 @@
+package api
+
+// Health is the answer of /healthz and /readyz where JSON is asked for.
+type Health struct {
+	Schema int         `json:"schema"`
+	State  HealthState `json:"state"`
+	// Problems are why State is not ok.
+	Problems []Problem `json:"problems"`
+}
+
+// The codes of a Problem that only Health tells of.
+const (
+	ProblemStarting = "starting" // the daemon does not hold a lease yet
+	ProblemHung     = "hung"     // a loop of the daemon no longer turns
+	ProblemFenced   = "fenced"   // the subnet is another host's now
+)
+
+// HealthState is how a daemon is.
+type HealthState string
+
+// The states of a daemon.
+const (
+	HealthOK       HealthState = "ok"
+	HealthDegraded HealthState = "degraded" // does what it is there for, and something is wrong
+	HealthFailed   HealthState = "failed"   // does not; over HTTP the status is 503
+)
