@@ -110,6 +110,93 @@ func TestWorldExactCounters(t *testing.T) {
 	}
 }
 
+// A packet to the broadcast address of another host's subnet reaches all pods there
+// if both daemons were asked for it and the other kernel forwards it; multicast and
+// the limited broadcast reach nobody.
+func TestWorldDirectedBroadcast(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		c := newCluster(t, 2, network(testNetwork))
+		c.startAll(fmt.Sprintf("--directed-broadcast=%v", asked))
+		here, there := c.Hosts[0], c.Hosts[1]
+		second, err := there.AddPod()
+		c.must(err)
+		for _, device := range []string{"all", defaultTunName} {
+			c.must(there.Sysctl("net/ipv4/conf/"+device+"/bc_forwarding", "1"))
+		}
+		sender := c.pods()[0]
+		to := netip.AddrPortFrom(lastAddr(c.subnetOf(there)), 9)
+		listeners := []net.PacketConn{c.listenToAll(there.Pods[0], to.Port()), c.listenToAll(second, to.Port())}
+		before := c.mustStatus(here).Tx
+		c.must(sender.Do(func() error { return sendBroadcast(to, "hear me") }))
+		c.waitFor("the daemon to have seen it", func() error {
+			now := c.mustStatus(here).Tx
+			if now.Packets+now.Drops["multicast"] == before.Packets+before.Drops["multicast"] {
+				return errors.New("it has not")
+			}
+			return nil
+		})
+		for i, l := range listeners {
+			c.must(l.SetReadDeadline(time.Now().Add(map[bool]time.Duration{true: patience, false: silence}[asked])))
+			n, from, err := l.ReadFrom(make([]byte, 100))
+			if heard := err == nil; heard != asked {
+				t.Errorf("asked %v: pod %d got %d bytes from %v, %v", asked, i, n, from, err)
+			}
+		}
+		// The host's own multicast and broadcast through the device end in the daemon.
+		before = c.mustStatus(here).Tx
+		c.must(here.Do(func() error {
+			device := c.linkOf(here.Namespace, defaultTunName).Attrs().Name
+			return errors.Join(sendBroadcastBy(device, netip.MustParseAddrPort("239.1.1.1:9"), "x"), sendBroadcastBy(device, netip.MustParseAddrPort("255.255.255.255:9"), "x"))
+		}))
+		c.waitFor("both to be dropped", func() error {
+			if now := c.mustStatus(here).Tx; now.Drops["multicast"] != before.Drops["multicast"]+2 {
+				return fmt.Errorf("drops were %v and are %v", before.Drops, now.Drops)
+			}
+			return nil
+		})
+		c.pingAll()
+	}
+}
+
+// listenToAll opens a socket of a pod that also hears broadcasts.
+func (c *cluster) listenToAll(n *lab.Namespace, port uint16) (conn net.PacketConn) {
+	c.t.Helper()
+	c.must(n.Do(func() (err error) {
+		conn, err = net.ListenPacket("udp4", fmt.Sprintf("0.0.0.0:%d", port))
+		return err
+	}))
+	c.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// sendBroadcast sends a datagram from the thread's namespace to many, by the route,
+// and sendBroadcastBy through a device.
+func sendBroadcast(to netip.AddrPort, text string) error { return sendBroadcastBy("", to, text) }
+
+func sendBroadcastBy(device string, to netip.AddrPort, text string) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
+		return err
+	}
+	if device != "" {
+		if err := unix.BindToDevice(fd, device); err != nil {
+			return err
+		}
+	}
+	return unix.Sendto(fd, []byte(text), 0, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
+}
+
+// lastAddr is a /24's broadcast address.
+func lastAddr(p netip.Prefix) netip.Addr {
+	b := p.Addr().As4()
+	b[3] = 255
+	return netip.AddrFrom4(b)
+}
+
 // Errors come back to the pod from whoever has them to report: our host, the
 // tunnel, the other host, the other pod.
 func TestWorldICMPErrors(t *testing.T) {

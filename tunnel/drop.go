@@ -25,7 +25,7 @@ const (
 	DropBadHeader                       // no IPv4 header, or one that its packet contradicts
 	DropIPv6                            // IPv6: the kernel's own router solicitations on any interface that is up
 	DropMartian                         // source that no packet can have: broadcast, loopback, and inbound our own
-	DropMulticast                       // destination is multicast or broadcast, also that of a subnet
+	DropMulticast                       // destination is multicast or broadcast; that of a subnet unless Config.DirectedBroadcast
 
 	// Outbound.
 

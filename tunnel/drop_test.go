@@ -101,6 +101,34 @@ func TestOutboundSource(t *testing.T) {
 	}
 }
 
+// With DirectedBroadcast a packet to the broadcast address of a subnet goes to its holder, and those to ours come in. Nothing else to
+// many does, and no ICMP error is sent about one.
+func TestDirectedBroadcast(t *testing.T) {
+	r := newRig(t, SpoofStrict).record()
+	r.tunnel.lanes[0].outbound.toAll, r.tunnel.lanes[0].inbound.toAll = true, true
+	nearBroadcast, ownBroadcast := netip.MustParseAddr("10.5.2.255"), netip.MustParseAddr("10.5.1.255")
+	err := errors.Join(
+		r.out(udpPacket(ownPod, nearBroadcast, 10)),
+		r.out(edit(udpPacket(ownPod, nearBroadcast, 10), offTTL, 1)),
+		r.out(udpPacket(ownPod, broadcast, 10)),
+		r.out(udpPacket(ownPod, netip.MustParseAddr("224.0.0.251"), 10)),
+		r.in(Datagram{Data: udpPacket(nearPod, ownBroadcast, 10), From: nearEndpoint}),
+		r.in(Datagram{Data: udpPacket(nearPod, broadcast, 10), From: nearEndpoint}),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.sent) != 1 || destination(r.sent[0].Head) != nearBroadcast || r.sent[0].Peer != r.near {
+		t.Errorf("sent %+v, want one packet to %s", r.sent, nearBroadcast)
+	}
+	if len(r.written) != 1 || destination(r.written[0]) != ownBroadcast {
+		t.Errorf("written %x, want one packet to %s", r.written, ownBroadcast)
+	}
+	if tx, rx := r.tx(), r.rx(); tx.Drops[DropMulticast] != 2 || tx.Drops[DropTTLExpired] != 1 || rx.Drops[DropNotForUs] != 1 {
+		t.Errorf("drops %v and %v", tx.Drops, rx.Drops)
+	}
+}
+
 func TestInboundDrops(t *testing.T) {
 	good := udpPacket(nearPod, ownPod, 100)
 	fromNear := func(packet []byte) Datagram { return Datagram{Data: packet, From: nearEndpoint} }

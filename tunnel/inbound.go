@@ -18,6 +18,7 @@ type inbound struct {
 	conn    *connRef
 	queue   Queue
 	spoof   SpoofCheck
+	toAll   bool // Config.DirectedBroadcast
 	control chan<- controlMessage
 	now     func() time.Time // for Peer.lastSeen
 
@@ -33,6 +34,7 @@ func newInbound(t *Tunnel, conn *connRef, queue Queue, config Config) *inbound {
 		conn:    conn,
 		queue:   queue,
 		spoof:   config.SpoofCheck,
+		toAll:   config.DirectedBroadcast,
 		control: t.prober.received,
 		now:     time.Now,
 	}
@@ -97,7 +99,7 @@ func (i *inbound) check(table *burstTable, d *Datagram) (Packet, DropReason) {
 	if !table.own.Contains(dst) {
 		return p, DropNotForUs
 	}
-	if dst == table.broadcast {
+	if dst == table.broadcast && !i.toAll {
 		return p, DropMulticast
 	}
 	return p, takeTOS(p.Head, d.TOS, p.Peer)

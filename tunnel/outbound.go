@@ -18,6 +18,7 @@ type outbound struct {
 	table   *atomic.Pointer[Table]
 	hosts   *atomic.Pointer[hostAddresses]
 	spoof   SpoofCheck
+	toAll   bool         // Config.DirectedBroadcast
 	refused chan<- *Peer // to the prober
 	queue   Queue
 	conn    *connRef
@@ -41,6 +42,7 @@ func newOutbound(t *Tunnel, queue Queue, conn *connRef, config Config) *outbound
 		table:   &t.table,
 		hosts:   &t.hosts,
 		spoof:   config.SpoofCheck,
+		toAll:   config.DirectedBroadcast,
 		refused: t.prober.refused,
 		queue:   queue,
 		conn:    conn,
@@ -119,7 +121,7 @@ func (o *outbound) route(table *burstTable, p *Packet) DropReason {
 		}
 		return DropNoPeer
 	}
-	if dst == p.Peer.broadcast {
+	if dst == p.Peer.broadcast && !o.toAll {
 		return DropMulticast
 	}
 	if p.Head[offTTL] <= 1 {

@@ -54,6 +54,8 @@ type Config struct {
 	ProbeInterval time.Duration
 	// SpoofCheck says how far the source of a packet is checked.
 	SpoofCheck SpoofCheck
+	// DirectedBroadcast lets packets to the broadcast address of a subnet out to its holder, and those to our own in.
+	DirectedBroadcast bool
 	// Log is for the few events of the tunnel's life; nil discards them.
 	Log *slog.Logger
 }

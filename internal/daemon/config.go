@@ -28,6 +28,7 @@ type Config struct {
 	RenewMargin   time.Duration
 	LeaseGrace    time.Duration
 	SpoofCheck    tunnel.SpoofCheck
+	Broadcast     bool          // packets to the broadcast addresses of subnets pass
 	ProbeInterval time.Duration // of peers in use; 0: no probes
 	TunName       string
 	MTU           int // of the TUN, bytes; 0: underlay MTU − encapsulation

@@ -160,13 +160,14 @@ func (d *daemon) openTunnel(ctx context.Context) (err error) {
 		closeAll(d.conns)
 	})
 	d.tunnel, err = tunnel.New(tunnel.Config{
-		Device:        d.device,
-		Conns:         d.conns,
-		Address:       d.own.Subnet.Addr(),
-		MTU:           d.deviceMTU(),
-		ProbeInterval: d.ProbeInterval,
-		SpoofCheck:    d.SpoofCheck,
-		Log:           d.Log,
+		Device:            d.device,
+		Conns:             d.conns,
+		Address:           d.own.Subnet.Addr(),
+		MTU:               d.deviceMTU(),
+		ProbeInterval:     d.ProbeInterval,
+		SpoofCheck:        d.SpoofCheck,
+		DirectedBroadcast: d.Broadcast,
+		Log:               d.Log,
 	})
 	return err
 }

@@ -23,6 +23,7 @@ type Rules struct {
 	Host   []netip.Addr // addresses of the daemon's host
 	Leases []Lease      // of the peers; no two overlap
 	Check  string       // --spoof-check: strict, source or off
+	ToAll  bool         // --directed-broadcast
 }
 
 // Fate is what becomes of a packet: it is dropped for a reason, or it goes on.
@@ -56,7 +57,7 @@ func (r Rules) Inbound(from netip.Addr, tos byte, payload []byte) Fate {
 	if !r.Own.Contains(dst) {
 		return Fate{Drop: "not-for-us", Peer: sender}
 	}
-	if dst == lastOf(r.Own) {
+	if dst == lastOf(r.Own) && !r.ToAll {
 		return Fate{Drop: "multicast", Peer: sender}
 	}
 	fate := decapsulated(payload[:h.TotalLen], tos, sender != nil && sender.Twill)
@@ -169,7 +170,7 @@ func (r Rules) checkOutbound(h *xipv4.Header, packet []byte, to *Lease) (drop st
 		return "loop"
 	case to == nil:
 		return "no-peer"
-	case dst == lastOf(to.Subnet):
+	case dst == lastOf(to.Subnet) && !r.ToAll:
 		return "multicast"
 	case h.TTL <= 1:
 		return "ttl-expired"
