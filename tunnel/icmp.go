@@ -183,12 +183,15 @@ type rateLimit struct {
 }
 
 // allow takes a token, if there is one.
-func (l *rateLimit) allow(now time.Time) bool {
+func (l *rateLimit) allow(now time.Time) bool { return l.allowAll(now, 1) }
+
+// allowAll takes n tokens, at most burst, if there are so many.
+func (l *rateLimit) allowAll(now time.Time, n int) bool {
 	full := now.Add(-l.interval * time.Duration(l.burst))
 	if l.spent.Before(full) {
 		l.spent = full
 	}
-	next := l.spent.Add(l.interval)
+	next := l.spent.Add(l.interval * time.Duration(n))
 	if next.After(now) {
 		return false
 	}

@@ -37,6 +37,8 @@ type path struct {
 	used    time.Time // when packets last grew
 	refused time.Time // when a packet that was too large last was a reason to look at the path
 	replies rateLimit // of our replies to the peer
+
+	inRounds bool // the peer is in prober.rounds
 }
 
 // inUseFor is how long after its last packet a peer counts as in use.

@@ -1,6 +1,9 @@
 package tunnel
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The path MTU of a peer that runs twill is found with its help, in the spirit of RFC 8899: probes of several sizes are sent, with DF,
 // and the largest that is answered counts. ICMP "fragmentation needed" about our own packets, which the kernel keeps, is only a reason
@@ -14,7 +17,8 @@ const (
 	encapsulation = minHeaderLen + udpHeaderLen
 	// mtuVolleys is how often a size is tried before it counts as too large, MAX_PROBES of RFC 8899 section 5.1.2.
 	mtuVolleys = 3
-	// mtuSizes is how many sizes a round of a search tries at a time: two rounds find the limit of an Ethernet to a few bytes.
+	// mtuSizes is how many sizes a round of a search without a hint tries at a time: two rounds find the limit of an Ethernet to a few
+	// bytes.
 	mtuSizes = 16
 	// mtuPrecision is the difference, in bytes, at which a search ends.
 	mtuPrecision = 4
@@ -31,6 +35,7 @@ type pathMTU struct {
 	raise time.Time // when to look for a larger limit
 	round *mtuRound // in progress, or nil
 	again bool      // the path has changed during the search: it is followed by another
+	hint  int       // a limit that the path may well have, because another has; 0: none
 }
 
 // An mtuRound asks for some sizes at once.
@@ -71,9 +76,16 @@ func (m *pathMTU) check(id uint64) {
 	m.round = &mtuRound{sizes: []int{m.current()}, id: id}
 }
 
-// search begins to look for the limit among all sizes. A hint, if not 0, is a size that it may well be.
+// search begins to look for the limit among all sizes. A hint, if not 0, is a size that it may well be; a right one is known to be right
+// after three volleys of a few probes.
 func (m *pathMTU) search(id uint64, hint int) {
-	m.searchBetween(id, min(minPathLimit, m.top), m.top, hint)
+	low, high := min(minPathLimit, m.top), m.top
+	if low < hint && hint < high {
+		sizes := slices.Compact([]int{low, hint, min(hint+mtuPrecision, high), high})
+		m.round = &mtuRound{search: true, low: low, high: high, sizes: sizes, id: id}
+		return
+	}
+	m.searchBetween(id, low, high)
 }
 
 // doubt keeps what the kernel says of the path, if not 0, in force until a search that begins now has found the limit: the peer can be
@@ -86,15 +98,12 @@ func (m *pathMTU) doubt(id uint64, kernelLimit int, now time.Time) {
 }
 
 // searchBetween begins a round of a search. Its largest size is high: if that passes, the search ends.
-func (m *pathMTU) searchBetween(id uint64, low, high, hint int) {
+func (m *pathMTU) searchBetween(id uint64, low, high int) {
 	r := &mtuRound{search: true, low: low, high: high, id: id}
 	for i := range mtuSizes {
 		size := low + (high-low)*(i+1)/mtuSizes
 		if i == 0 {
 			r.sizes = append(r.sizes, low)
-		}
-		if hint > r.sizes[len(r.sizes)-1] && hint < size {
-			r.sizes = append(r.sizes, hint)
 		}
 		if size > r.sizes[len(r.sizes)-1] {
 			r.sizes = append(r.sizes, size)
@@ -104,8 +113,9 @@ func (m *pathMTU) searchBetween(id uint64, low, high, hint int) {
 }
 
 // step returns the sizes to send probes of now, if any, where an answer takes at most timeout. The first may be 0: a probe without
-// padding, which tells a peer that is away from a path that is small. newID makes the IDs of rounds.
-func (m *pathMTU) step(now time.Time, timeout time.Duration, newID func() uint64) []int {
+// padding, which tells a peer that is away from a path that is small. newID makes the IDs of rounds. may is asked whether so many
+// probes may be sent now; if not, they are sent by a later step.
+func (m *pathMTU) step(now time.Time, timeout time.Duration, newID func() uint64, may func(n int) bool) []int {
 	for m.round != nil {
 		r := m.round
 		if r.best < r.sizes[len(r.sizes)-1] {
@@ -113,7 +123,7 @@ func (m *pathMTU) step(now time.Time, timeout time.Duration, newID func() uint64
 				return nil
 			}
 			if r.volleys < mtuVolleys {
-				return r.volley(now)
+				return r.volley(now, may)
 			}
 		}
 		m.finish(now, newID)
@@ -121,12 +131,10 @@ func (m *pathMTU) step(now time.Time, timeout time.Duration, newID func() uint64
 	return nil
 }
 
-// volley returns the sizes for which there is no answer yet, nor for a larger one.
-func (r *mtuRound) volley(now time.Time) []int {
-	r.volleys++
-	r.sent = now
+// volley returns the sizes for which there is no answer yet, nor for a larger one, if so many probes may be sent.
+func (r *mtuRound) volley(now time.Time, may func(n int) bool) []int {
 	var sizes []int
-	if !r.alive && (r.search || r.volleys > 1) {
+	if !r.alive && (r.search || r.volleys > 0) {
 		sizes = append(sizes, 0)
 	}
 	for _, size := range r.sizes {
@@ -134,6 +142,11 @@ func (r *mtuRound) volley(now time.Time) []int {
 			sizes = append(sizes, size)
 		}
 	}
+	if !may(len(sizes)) {
+		return nil
+	}
+	r.volleys++
+	r.sent = now
 	return sizes
 }
 
@@ -156,7 +169,7 @@ func (m *pathMTU) finish(now time.Time, newID func() uint64) {
 	switch {
 	case !r.alive: // the peer is away, which says nothing of the path
 	case !r.search && r.best == 0:
-		m.search(newID(), 0)
+		m.search(newID(), m.hint)
 	case !r.search:
 		m.settle(r.best, now)
 	case r.best == 0:
@@ -169,14 +182,14 @@ func (m *pathMTU) finish(now time.Time, newID func() uint64) {
 			}
 		}
 		if next-r.best > mtuPrecision {
-			m.searchBetween(newID(), r.best, next-1, 0)
+			m.searchBetween(newID(), r.best, next-1)
 			return
 		}
 		m.settle(r.best, now)
 	}
 	if m.again && m.round == nil {
 		m.again = false
-		m.search(newID(), 0)
+		m.search(newID(), m.hint)
 	}
 }
 

@@ -12,7 +12,7 @@ func simulatePath(m *pathMTU, r *rand.Rand, now time.Time, mtu int, loss float64
 	const timeout = 100 * time.Millisecond
 	for ; m.round != nil; rounds++ {
 		for {
-			sizes := m.step(now, timeout, r.Uint64)
+			sizes := m.step(now, timeout, r.Uint64, always)
 			if len(sizes) == 0 {
 				break
 			}
@@ -26,6 +26,8 @@ func simulatePath(m *pathMTU, r *rand.Rand, now time.Time, mtu int, loss float64
 	}
 	return rounds
 }
+
+func always(int) bool { return true }
 
 // The search finds the limit of any path to within its precision, in few rounds, and never takes one that does not pass.
 func TestPathMTUSearch(t *testing.T) {
@@ -118,7 +120,7 @@ func TestPathMTUOldAnswers(t *testing.T) {
 	m.answered(7, 1400)
 	m.check(8)
 	m.answered(7, 1400)
-	m.step(time.Now(), time.Second, func() uint64 { return 9 })
+	m.step(time.Now(), time.Second, func() uint64 { return 9 }, always)
 	if m.round == nil || m.round.best != 0 || m.limit != 1000 {
 		t.Errorf("an answer to another round counted: %+v", m.round)
 	}

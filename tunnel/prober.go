@@ -25,12 +25,14 @@ type prober struct {
 	table     *Table
 	peers     []*Peer // of table
 	visited   time.Time
-	next      int     // in peers, the one to visit next
-	inUse     int     // of peers, in the last turn
-	seenInUse int     // in this turn
-	budget    int     // probes that may be sent in this tick
-	idle      []*Peer // visited in this tick, and due
-	rounds    []*Peer // those whose path MTU is being found
+	next      int       // in peers, the one to visit next
+	inUse     int       // of peers, in the last turn
+	seenInUse int       // in this turn
+	budget    int       // probes that may be sent in this tick
+	idle      []*Peer   // visited in this tick, and due
+	rounds    []*Peer   // those whose path MTU is being found, in the order in which that began
+	sizes     rateLimit // of the probes for that
+	found     int       // the last limit that a search has found, in case others have it, too; 0: none
 	replies   rateLimit
 	buffer    []byte
 }
@@ -57,6 +59,11 @@ const (
 	// probesPerTick bounds what all peers together cost: with more of them each is probed less often, idle ones first.
 	probesPerTick = 50
 
+	// mtuProbeInterval and mtuProbeBurst bound the probes of the path MTU to all peers together. When the underlay of a whole network
+	// changes, the searches wait for each other. The burst is what the replies to it find room for, in received.
+	mtuProbeInterval = 500 * time.Microsecond
+	mtuProbeBurst    = 100
+
 	// refusedInterval is how long packets that are too large for a path are no reason to look at it once more.
 	refusedInterval = 100 * time.Millisecond
 
@@ -77,6 +84,7 @@ func newProber(t *Tunnel, config Config) *prober {
 		refused:  make(chan *Peer, 64),
 		asks:     make(chan *ask),
 		replies:  rateLimit{interval: allReplyInterval, burst: allReplyBurst},
+		sizes:    rateLimit{interval: mtuProbeInterval, burst: mtuProbeBurst},
 		buffer:   make([]byte, maxPacket),
 	}
 	p.setMTU(config.MTU)
@@ -229,7 +237,7 @@ func (p *prober) keep(peer *Peer, now time.Time) {
 	switch {
 	case path.mtu.round != nil:
 	case path.mtu.mayRaise(now):
-		path.mtu.search(rand.Uint64(), 0)
+		path.mtu.search(rand.Uint64(), path.mtu.limit) // most likely it is still that
 	case path.answered > 0:
 		path.mtu.check(rand.Uint64())
 	}

@@ -46,10 +46,15 @@ func (p *prober) advance(peer *Peer, now time.Time) {
 	path := p.pathOf(peer)
 	var id uint64
 	path.mu.Lock()
-	sizes := path.mtu.step(now, path.rtt.timeout(), rand.Uint64)
+	path.mtu.hint = p.found
+	searched := path.mtu.searching()
+	sizes := path.mtu.step(now, path.rtt.timeout(), rand.Uint64, func(n int) bool { return p.sizes.allowAll(now, n) })
 	searching := path.mtu.round != nil
 	if searching {
 		id = path.mtu.round.id
+	}
+	if searched && !searching && path.mtu.limit != 0 {
+		p.found = path.mtu.limit
 	}
 	limit := path.limit(p.probes(peer))
 	path.mu.Unlock()
@@ -59,12 +64,10 @@ func (p *prober) advance(peer *Peer, now time.Time) {
 		// What cannot be sent is not answered.
 		_ = p.send(peer, &controlDatagram{typ: controlProbe, flags: controlUncounted, id: id}, max(size, controlLen))
 	}
-	switch i := slices.Index(p.rounds, peer); {
-	case searching && i < 0:
+	if searching && !path.inRounds {
 		p.rounds = append(p.rounds, peer)
-	case !searching && i >= 0:
-		p.rounds = slices.Delete(p.rounds, i, i+1)
 	}
+	path.inRounds = searching || path.inRounds // goOn takes it out
 }
 
 // setLimit puts the limit of a path in force.
@@ -83,9 +86,19 @@ func (p *prober) setLimit(peer *Peer, limit int) {
 	}
 }
 
-// goOn takes the next step in all rounds that are in progress.
+// goOn takes the next step in all rounds that are in progress: first in those of peers in use, and of these first in those that began
+// first, as they share a limit of probes. Rounds that are over are forgotten.
 func (p *prober) goOn(now time.Time) {
-	for _, peer := range slices.Clone(p.rounds) {
-		p.advance(peer, now)
+	for _, inUse := range []bool{true, false} {
+		for _, peer := range p.rounds {
+			if p.pathOf(peer).inUse(now) == inUse {
+				p.advance(peer, now)
+			}
+		}
 	}
+	p.rounds = slices.DeleteFunc(p.rounds, func(peer *Peer) bool {
+		path := p.pathOf(peer)
+		path.inRounds = path.mtu.round != nil
+		return !path.inRounds
+	})
 }
