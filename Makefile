@@ -10,13 +10,16 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-faults test-attack soak race-load system-test lint fuzz bench bench-scale packages test-packages packages-for-tests
+.PHONY: help build generate demo test test-faults test-attack soak race-load system-test lint fuzz bench bench-scale packages test-packages packages-for-tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build ./twill
 	$(GO) build -o twill .
+
+generate: ## write docs/reference.md from the commands
+	$(GO) generate .
 
 demo: ## show twill on three hosts made of network namespaces
 	$(GO) run . demo

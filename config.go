@@ -28,8 +28,9 @@ func configCommand() *cli.Command {
 				Name:      "set",
 				Usage:     "validate a network config and write it to etcd",
 				ArgsUsage: "JSON | FILE | -",
-				Description: "Hosts use the new config when they start the next time. If somebody else\n" +
-					"changes the config meanwhile, nothing is written.",
+				Description: "Daemons follow the new config; what takes a restart is a problem in their\n" +
+					"`twill status` until then. If somebody else changes the config meanwhile,\n" +
+					"nothing is written.",
 				Flags:  etcdFlags(),
 				Action: configSet,
 			},

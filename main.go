@@ -82,9 +82,11 @@ func newApp() *cli.App {
 			checkCommand(),
 			completionCommand(),
 			manCommand(),
+			referenceCommand(),
 			versionCommand(),
 			helpCommand(),
 		},
+		Flags:           []cli.Flag{cli.HelpFlag}, // cli leaves it out where there is a help command
 		Action:          groupAction,
 		OnUsageError:    onUsageError,
 		ExitErrHandler:  func(*cli.Context, error) {}, // main alone ends the process

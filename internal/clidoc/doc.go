@@ -1,3 +1,3 @@
-// Package clidoc turns the command line itself into its manual pages and shell completions, so that they cannot say
-// anything else: cli.App → Page (every command with its flags, as text) → Man, Bash, Zsh, Fish.
+// Package clidoc turns the command line itself into its manual pages, its reference and its shell completions, so that they
+// cannot say anything else: cli.App → Page (every command with its flags, as text) → Man, Markdown, Bash, Zsh, Fish.
 package clidoc
