@@ -15,7 +15,8 @@ func checksum(b []byte) uint16 { return ^onesSum(b) }
 // width of the words that are added. So b is added in the machine's own way, 8 bytes at a time with the carry handed on, and
 // the result folded and put in order at the end.
 func onesSum(b []byte) uint16 {
-	var sum, carry uint64
+	sum, b := sumWide(b)
+	var carry uint64
 	for len(b) >= 64 {
 		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
 		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
