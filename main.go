@@ -21,7 +21,7 @@ import (
 	"twill/subnet"
 )
 
-// Exit codes, documented in README.md.
+// Exit codes, documented in docs/reference.md by way of exits.
 const (
 	exitOK     = 0
 	exitFailed = 1

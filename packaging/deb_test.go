@@ -33,7 +33,7 @@ func TestDeb(t *testing.T) {
 	r.sh("dpkg --force-depends -i " + r.put(debPath(t, oldVersion, "amd64")))
 	r.wantAll(true, shipped...)
 	r.wantAll(true, enabled...)
-	r.wantAll(true, "/etc/default/twill", "/usr/share/doc/twill/copyright", "/usr/share/zsh/vendor-completions/_twill")
+	r.wantAll(true, "/etc/default/twill", "/usr/share/doc/twill/copyright", "/usr/share/doc/twill/docs/README.md", "/usr/share/zsh/vendor-completions/_twill")
 	if got := r.sh("twill version"); !strings.HasPrefix(got, "twill "+oldVersion+" ") {
 		t.Errorf("twill version says %q, want %s", got, oldVersion)
 	}
