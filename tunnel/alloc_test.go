@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"net/netip"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,7 @@ func TestBurstsDoNotAllocate(t *testing.T) {
 		{Data: []byte{1}, From: nearEndpoint},
 		{Data: probe, From: nearEndpoint}, // more than the prober takes
 		{Data: probe, From: farEndpoint},
+		{Data: udpPacket(nearPod, ownPod, 64), From: netip.MustParseAddrPort("198.18.0.99:8285")},
 	})
 	near := NewTwillPeer(nearSubnet, nearEndpoint)
 	near.limit.Store(1000)

@@ -22,6 +22,8 @@ type inbound struct {
 	control chan<- controlMessage
 	now     func() time.Time // for Peer.lastSeen
 
+	strangers lastSighting // from whom unknown-endpoint was last dropped
+
 	packets []Packet // those of the burst that passed
 	tally   tally
 	totals  totals
@@ -61,16 +63,23 @@ func (i *inbound) burst() error {
 func (i *inbound) accept(datagrams []Datagram) []Packet {
 	table := burstTable{Table: i.table.Load()}
 	i.packets = i.packets[:0]
+	var stranger netip.Addr
 	for d := range datagrams {
 		packet, reason := i.check(&table, &datagrams[d])
 		if reason == consumed {
 			continue
+		}
+		if reason == DropUnknownEndpoint {
+			stranger = datagrams[d].From.Addr()
 		}
 		if reason != kept {
 			i.drop(packet.Peer, reason, 1)
 			continue
 		}
 		i.packets = append(i.packets, packet)
+	}
+	if stranger.IsValid() {
+		i.strangers.note(stranger, i.now())
 	}
 	return i.packets
 }
@@ -113,6 +122,9 @@ func (i *inbound) takeControl(table *Table, d *Datagram) (Packet, DropReason) {
 	}
 	addr := d.From.Addr()
 	peer := table.Lookup(c.subnet.Addr())
+	if peer != nil && peer.subnet == c.subnet && peer.endpoint.Addr() != addr {
+		peer.claims.note(addr, i.now())
+	}
 	switch {
 	case peer != nil && peer.endpoint.Addr() == addr && peer.subnet == c.subnet:
 	case table.endpoint(addr) == nil:

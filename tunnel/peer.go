@@ -22,6 +22,8 @@ type Peer struct {
 	// limit is the length of the largest packet that the path to the peer takes, maxPacket as long as nothing else is known.
 	limit atomic.Int32
 	path  atomic.Pointer[path] // nil until the prober has to do with the peer
+	// claims is from where control datagrams last came that name the peer's subnet, but not from its endpoint.
+	claims lastSighting
 
 	// The two directions are counted by different goroutines, on cache lines of their own.
 	_        cpu.CacheLinePad
@@ -51,6 +53,9 @@ type PeerStats struct {
 	Drops [numDropReasons]uint64
 	// LastSeen is when the last packet or control datagram was accepted from the peer; zero if none was.
 	LastSeen time.Time
+	// Claimed is from where control datagrams that name the peer's subnet last came, but not from its endpoint. They are
+	// dropped: the peer's lease names another address than it sends from, or somebody else uses its name.
+	Claimed Sighting
 	// Path is what is known of the way to the peer and back.
 	Path PathStats
 }
@@ -102,6 +107,7 @@ func (p *Peer) Stats() PeerStats {
 		TxBytes:   p.tx.bytes.Load(),
 		RxPackets: p.rx.packets.Load(),
 		RxBytes:   p.rx.bytes.Load(),
+		Claimed:   p.claims.load(),
 	}
 	for reason := range p.drops {
 		s.Drops[reason] = p.drops[reason].Load()

@@ -10,6 +10,8 @@ import (
 type Stats struct {
 	QueueStats
 	Queues []QueueStats
+	// Stranger is from where a datagram was last dropped as DropUnknownEndpoint.
+	Stranger Sighting
 }
 
 // QueueStats counts the two directions of one queue.
@@ -55,6 +57,9 @@ func (t *Tunnel) Stats() Stats {
 		s.Tx.add(&q.Tx)
 		s.Rx.add(&q.Rx)
 		s.ICMPErrors += q.ICMPErrors
+		if seen := lane.inbound.strangers.load(); seen.At.After(s.Stranger.At) {
+			s.Stranger = seen
+		}
 	}
 	return s
 }
