@@ -128,7 +128,7 @@ func TestSubnetFileIsWrittenOnceItCanBe(t *testing.T) {
 	c.must(c.SetUnderlayMTU(1400))
 	c.waitFor("the problem", func() error {
 		s, err := c.status(h)
-		if err == nil && (s.MTU != 1372 || len(s.Problems) != 1 || !strings.Contains(s.Problems[0].Problem, "the MTU is 1372 now")) {
+		if err == nil && (s.MTU != 1372 || len(s.Problems) != 1 || s.Problems[0].Code != api.ProblemSubnetFile) {
 			err = fmt.Errorf("MTU %d, problems %q", s.MTU, s.Problems)
 		}
 		return err

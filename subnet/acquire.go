@@ -156,6 +156,7 @@ func (m *Manager) Restore(c Cached, cause error) (Config, Lease) {
 		m.opt.Identity.Port = c.Config.Port
 	}
 	m.confirmed, m.ttl = c.confirmed, c.TTL
+	m.vitals.leasedFrom(c.confirmed, c.TTL)
 	m.provisional, m.cached = true, c.Saved
 	m.table.load(Snapshot{Revision: c.Revision, Leases: append(slices.Clone(c.Peers), c.Own)}, at)
 	m.etcd = EtcdState{Since: at, Err: explain(cause), Refuses: refuses(cause)}

@@ -41,16 +41,16 @@ func (id Identity) value() Value {
 	return Value{
 		PublicIP:    id.PublicIP,
 		BackendType: BackendUDP,
-		Proto:       protoVersion,
+		Proto:       ProtoVersion,
 		Node:        id.Node,
 		NodeID:      id.NodeID,
 		Port:        id.Port,
 	}
 }
 
-// protoVersion is the control datagram protocol that this twill speaks,
+// ProtoVersion is the control datagram protocol that this twill speaks,
 // announced in BackendData.
-const protoVersion = 1
+const ProtoVersion = 1
 
 // nodeIDFile lies in the state directory and holds nodeIDBytes random bytes
 // in hex.

@@ -18,10 +18,11 @@ var ErrFenced = errors.New("subnet lost to another owner")
 // keep renews our etcd lease. Only etcd's own word that there is no such lease
 // makes it lost; then the same subnet is taken again.
 func (m *Manager) keep(ctx context.Context) error {
-	asked := now()
+	asked, began := now(), time.Now()
 	ttl, err := m.registry.renew(ctx, m.own.ID)
 	switch {
 	case err == nil:
+		m.vitals.answered(began)
 		m.renewed(asked, ttl)
 		m.save(m.View())
 		if !m.etcd.Serves {
@@ -50,6 +51,7 @@ func (m *Manager) retryAfter() time.Duration { return jitter(min(retryEvery, m.o
 // RenewMargin before expiry.
 func (m *Manager) renewed(asked instant, ttl time.Duration) {
 	m.confirmed, m.ttl = asked, ttl
+	m.vitals.leasedFrom(asked, ttl)
 	wait := ttl / 3
 	if early := ttl - m.opt.RenewMargin; early > 0 {
 		wait = min(wait, early)
@@ -86,7 +88,10 @@ func (m *Manager) question() question { return question{own: m.own, revision: m.
 
 func (m *Manager) readOwn(ctx context.Context, q question) ownWord {
 	w := ownWord{question: q}
-	w.lease, w.found, w.at, w.err = m.registry.lease(ctx, q.own.Name)
+	began := time.Now()
+	if w.lease, w.found, w.at, w.err = m.registry.lease(ctx, q.own.Name); w.err == nil {
+		m.vitals.answered(began)
+	}
 	return w
 }
 
@@ -233,6 +238,7 @@ func (m *Manager) restore(ctx context.Context, l Lease) error {
 	switch {
 	case l.Reserved():
 		m.due.renew = time.Time{}
+		m.vitals.leasedFrom(now(), 0)
 	case l.ID != m.own.ID:
 		m.due.renew = time.Now()
 	}

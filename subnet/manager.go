@@ -66,7 +66,8 @@ type Manager struct {
 	provisional bool
 	cached      time.Time // the table is of this time; the zero Time: etcd's
 
-	turns atomic.Uint64 // of Run's loops
+	turns  atomic.Uint64 // of Run's loops
+	vitals vitals
 }
 
 // due holds when the parts of Run have to act next.

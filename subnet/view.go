@@ -138,6 +138,17 @@ func (s Snapshot) Problems(c Config) map[string]string {
 	return problems
 }
 
+// Remedy says what to do about a lease that is not used.
+func Remedy(l Lease) string {
+	switch {
+	case l.Err != nil:
+		return "no daemon writes such a lease: find out what does, and delete the key (`etcdctl del`)"
+	case !l.UDP():
+		return fmt.Sprintf("move that host to twill or Flannel's udp backend; pods there are not reached over %q", l.BackendType)
+	}
+	return "correct it on the host that holds the lease (its --public-ip, its subnet), or delete the key (`etcdctl del`) if the host is gone"
+}
+
 // Note is worth telling about a lease that is used all the same.
 func Note(l Lease) string {
 	if l.IPv6Subnet.IsValid() {

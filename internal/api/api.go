@@ -25,8 +25,14 @@ const (
 
 // Peers is the answer to PeersPath.
 type Peers struct {
-	Schema int    `json:"schema"`
-	Peers  []Peer `json:"peers"`
+	Schema int `json:"schema"`
+	// Time is when the counters were read.
+	Time time.Time `json:"time"`
+	// Peers are those that packets may go to, in order of subnet.
+	Peers []Peer `json:"peers"`
+	// Unused are the leases that packets cannot go to, all incompatible: they have
+	// Name, State, Reason, Remedy, and of the others what could be read.
+	Unused []Peer `json:"unused,omitempty"`
 }
 
 // PeerState is what the daemon knows of a peer's being alive.
@@ -38,18 +44,28 @@ const (
 	StateSilent      PeerState = "silent"      // has not; it may have nothing to say
 	StateUnreachable PeerState = "unreachable" // does not answer probes
 	StateVanished    PeerState = "vanished"    // its lease is gone; it stays for the grace time
+	// StateIncompatible is that of a lease which cannot be used, or not by this
+	// version of twill.
+	StateIncompatible PeerState = "incompatible"
 )
 
-// Peer is another host. Counters run since the peer came to its endpoint;
+// Peer is another host, or its lease. Counters run since the peer came to its endpoint;
 // bytes are those of the inner packets.
 type Peer struct {
+	// Name is the name of the lease's key in etcd, and that of an unused lease only.
+	Name     string         `json:"name,omitempty"`
 	Subnet   netip.Prefix   `json:"subnet"`
 	Endpoint netip.AddrPort `json:"endpoint"`
 	Node     string         `json:"node"`
 	NodeID   string         `json:"node_id"`
 	State    PeerState      `json:"state"`
-	Reason   string         `json:"reason,omitempty"`   // of a State that is not up
-	LastSeen time.Time      `json:"last_seen,omitzero"` // absent: never
+	// Reason is why the State is not up, and Remedy what to do about it.
+	Reason   string    `json:"reason,omitempty"`
+	Remedy   string    `json:"remedy,omitempty"`
+	LastSeen time.Time `json:"last_seen,omitzero"` // absent: never
+	// ClaimedFrom is an address that is not the endpoint's, from where packets came
+	// that claim the peer's subnet, in the last two minutes. They are dropped.
+	ClaimedFrom netip.Addr `json:"claimed_from,omitzero"`
 	// RTT and ClockAhead, by how much the peer's clock is ahead, are absent
 	// before the first reply to a probe.
 	RTT        *RTT     `json:"rtt,omitempty"`
@@ -114,15 +130,22 @@ type Status struct {
 	PublicIP netip.Addr   `json:"public_ip"`
 	Port     uint16       `json:"port"`
 	Device   string       `json:"device"`
-	MTU      int          `json:"mtu"`
-	Queues   int          `json:"queues"`
-	Peers    int          `json:"peers"`
-	Skipped  int          `json:"skipped_leases"`
-	Etcd     Etcd         `json:"etcd"`
-	Problems []Problem    `json:"problems"` // why the host is degraded; empty: it is not
-	Offloads []Offload    `json:"offloads"`
-	Tx       Counters     `json:"tx"`
-	Rx       Counters     `json:"rx"`
+	MTU      int          `json:"mtu"` // of the device, bytes
+	// Started is when the daemon was ready.
+	Started time.Time `json:"started"`
+	// LeaseLeft is how long etcd keeps the lease from now on at least, in seconds;
+	// absent for a reservation, and where the clock does not tell.
+	LeaseLeft *float64 `json:"lease_left_seconds,omitempty"`
+	Queues    int      `json:"queues"`
+	Peers     int      `json:"peers"`
+	// PeerStates divides Peers and Skipped by state and lacks those without any.
+	PeerStates map[PeerState]int `json:"peer_states"`
+	Skipped    int               `json:"skipped_leases"`
+	Etcd       Etcd              `json:"etcd"`
+	Problems   []Problem         `json:"problems"` // why the host is degraded; empty: it is not
+	Offloads   []Offload         `json:"offloads"`
+	Tx         Counters          `json:"tx"`
+	Rx         Counters          `json:"rx"`
 }
 
 // Problem is one thing that keeps this host from being as it should be.
@@ -134,14 +157,21 @@ type Problem struct {
 	Remedy  string `json:"remedy"`
 }
 
-// The codes of a Problem.
+// The codes of a Problem of a daemon.
 const (
-	ProblemEtcdAway    = "etcd-away"    // etcd does not answer
-	ProblemEtcdRefuses = "etcd-refuses" // etcd is there and does not do what it is asked
-	ProblemUnderlay    = "underlay"     // the interface or address to reach peers by is not usable
-	ProblemDevice      = "device"       // the TUN device, its address or its route is not as it should be
-	ProblemSubnetFile  = "subnet-file"  // the subnet file could not be written
-	ProblemConfig      = "config"       // the network config in etcd is not what this host runs with
+	ProblemUnderlay         = "underlay"          // the interface or address to reach peers by is not usable
+	ProblemDevice           = "device"            // the TUN device, its address or its route is not as it should be
+	ProblemBridge           = "bridge"            // the container bridge is not in this host's subnet
+	ProblemEtcdAway         = "etcd-away"         // etcd does not answer
+	ProblemEtcdRefuses      = "etcd-refuses"      // etcd is there and does not do what it is asked
+	ProblemEtcdSlow         = "etcd-slow"         // etcd takes long for little
+	ProblemCached           = "cached"            // lease and peers are those of an earlier run
+	ProblemLeaseExpiring    = "lease-expiring"    // nobody renews this host's lease, and it expires soon
+	ProblemConfig           = "config"            // the network config in etcd is not what this host runs with
+	ProblemSubnetFile       = "subnet-file"       // subnet.env cannot be written
+	ProblemPeersUnreachable = "peers-unreachable" // peers do not answer
+	ProblemClock            = "clock"             // this host's clock or a peer's is off
+	ProblemUnknownEndpoint  = "unknown-endpoint"  // somebody without a lease keeps sending
 )
 
 // Etcd says whether etcd does what it is asked, and since when.
@@ -150,7 +180,10 @@ type Etcd struct {
 	Refuses   bool      `json:"refuses"` // reachable, but not of use: Error says why
 	Since     time.Time `json:"since"`
 	Error     string    `json:"error,omitempty"`
-	Revision  int64     `json:"revision"`
+	// Latency is how long it took for the last question that it answered, in
+	// seconds; absent before the first.
+	Latency  float64 `json:"latency_seconds,omitzero"`
+	Revision int64   `json:"revision"`
 	// Cached is of when lease and peers are, after a start without etcd; absent
 	// once they are etcd's.
 	Cached time.Time `json:"from_cache_since,omitzero"`

@@ -45,7 +45,7 @@ func FuzzControlRequest(f *testing.F) {
 // controlled is a daemon of which only the control socket runs.
 func controlled(f *testing.F) (socket string, messages *safeBuffer) {
 	f.Helper()
-	d := &daemon{}
+	d := &daemon{manager: new(subnet.Manager)}
 	var table *Table
 	d.table.Store(table.Next(subnet.View{Peers: []*subnet.Peer{peer("10.5.2.0/24", "198.18.0.2:8285")}}))
 	var err error

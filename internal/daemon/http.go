@@ -125,7 +125,7 @@ func (p pages) Ready() api.Health {
 		}
 		return health(api.HealthFailed, starting)
 	}
-	problems := d.problems(d.table.Load().View)
+	problems := d.problems(d.table.Load())
 	if d.fenced.Load() {
 		problems = append([]api.Problem{{
 			Code:    api.ProblemFenced,

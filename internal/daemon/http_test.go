@@ -10,6 +10,7 @@ import (
 
 	"twill/internal/api"
 	"twill/subnet"
+	"twill/tunnel"
 )
 
 func TestLive(t *testing.T) {
@@ -55,7 +56,7 @@ func TestReady(t *testing.T) {
 			d.waiting.Store(&why)
 		}, subnet.View{}, api.HealthFailed, "waiting for etcd"},
 	} {
-		d := &daemon{troubles: newTroubles(slog.New(slog.DiscardHandler))}
+		d := &daemon{troubles: newTroubles(slog.New(slog.DiscardHandler)), manager: new(subnet.Manager), tunnel: new(tunnel.Tunnel)}
 		var none *Table
 		d.table.Store(none.Next(tt.view))
 		d.up.Store(true)

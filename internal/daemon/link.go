@@ -34,7 +34,8 @@ func (d *daemon) keepHost(ctx context.Context) error {
 		}
 		d.troubles.underlay.note(d.followUnderlay(ctx))
 		d.troubles.device.note(errors.Join(d.link.Apply(), d.setHostAddresses()))
-		d.troubles.subnetFile.note(d.followSubnetFile(ctx))
+		d.troubles.subnetFile.note(d.keepSubnetFile())
+		d.lookAtBridges()
 	}
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"twill/internal/api"
@@ -15,22 +16,39 @@ const (
 	// heardWithin is how recent the last packet of a peer is that sends but does
 	// not answer.
 	heardWithin = 10 * time.Second
+	// claimStays is how long it is told that somebody uses a peer's name: longer
+	// than the pause between probes.
+	claimStays = 2 * time.Minute
 )
 
 // reportPeers tells of the peers of t; mtu is the device's.
 func reportPeers(t *Table, mtu int, now time.Time) api.Peers {
-	out := api.Peers{Schema: api.Schema, Peers: make([]api.Peer, 0, len(t.View.Peers))}
+	out := api.Peers{Schema: api.Schema, Time: now, Peers: make([]api.Peer, 0, len(t.View.Peers))}
 	for i, p := range t.View.Peers {
 		out.Peers = append(out.Peers, reportPeer(p, t.Peers[i].Stats(), mtu, now))
+	}
+	for _, s := range t.View.Skipped {
+		out.Unused = append(out.Unused, reportSkipped(s))
 	}
 	return out
 }
 
+// reportSkipped tells of a lease that is not used. What does not parse of it is
+// left out.
+func reportSkipped(s subnet.Skipped) api.Peer {
+	l := s.Lease
+	return api.Peer{
+		Name: l.Name, Subnet: l.Subnet, Endpoint: netip.AddrPortFrom(l.PublicIP, l.Port), Node: l.Node, NodeID: l.NodeID,
+		State: api.StateIncompatible, Reason: s.Problem, Remedy: subnet.Remedy(l),
+	}
+}
+
 func reportPeer(p *subnet.Peer, stats tunnel.PeerStats, mtu int, now time.Time) api.Peer {
-	state, reason := peerState(p, &stats, now)
+	state := peerState(p, &stats, now)
+	reason, remedy := peerReason(p, &stats, state, now)
 	a := api.Peer{
 		Subnet: p.Subnet, Endpoint: p.Endpoint, Node: p.Node, NodeID: p.NodeID,
-		State: state, Reason: reason, LastSeen: stats.LastSeen,
+		State: state, Reason: reason, Remedy: remedy, LastSeen: stats.LastSeen, ClaimedFrom: claimedFrom(&stats, now),
 		Loss: ratio(stats.Path.Loss), LossOut: ratio(stats.Path.LossOut), LossIn: ratio(stats.Path.LossIn),
 		PathMTU:    mtu,
 		ProbesSent: stats.Path.ProbesSent, ProbesAnswered: stats.Path.ProbesAnswered,
@@ -53,33 +71,70 @@ func reportPeer(p *subnet.Peer, stats tunnel.PeerStats, mtu int, now time.Time) 
 	return a
 }
 
-// peerState says how a peer is, and why it is not up.
-func peerState(p *subnet.Peer, stats *tunnel.PeerStats, now time.Time) (state api.PeerState, reason string) {
-	silent := now.Sub(stats.LastSeen)
+// peerState says how a peer is.
+func peerState(p *subnet.Peer, stats *tunnel.PeerStats, now time.Time) api.PeerState {
 	switch {
 	case !p.Vanished.IsZero():
-		return api.StateVanished, "its lease is gone from etcd"
+		return api.StateVanished
+	case stats.Path.Unreachable() && p.Proto > subnet.ProtoVersion:
+		return api.StateIncompatible
 	case stats.Path.Unreachable():
-		return api.StateUnreachable, unreachableReason(stats, silent)
-	case silent < silentAfter:
-		return api.StateUp, ""
-	case p.Proto == 0:
-		return api.StateSilent, "runs Flannel, which cannot be probed; it may have nothing to say"
-	case stats.Path.ProbesSent == 0:
-		return api.StateSilent, "it is not probed"
+		return api.StateUnreachable
+	case now.Sub(stats.LastSeen) < silentAfter:
+		return api.StateUp
 	}
-	return api.StateSilent, "it has not been heard since its last reply"
+	return api.StateSilent
 }
 
-func unreachableReason(stats *tunnel.PeerStats, silent time.Duration) string {
-	missed := fmt.Sprintf("no answer to %d probes", stats.Path.Unanswered)
+// peerReason says why a peer is not up, and what to do about it.
+func peerReason(p *subnet.Peer, stats *tunnel.PeerStats, state api.PeerState, now time.Time) (reason, remedy string) {
+	switch state {
+	case api.StateVanished:
+		return "its lease is gone from etcd", "nothing, if the host was taken out; else look whether its daemon reaches etcd"
+	case api.StateIncompatible:
+		return fmt.Sprintf("no answer to %d probes, and its lease says control protocol %d, of which this twill knows up to %d", stats.Path.Unanswered, p.Proto, subnet.ProtoVersion),
+			"upgrade twill on this host"
+	case api.StateUnreachable:
+		return unreachable(p, stats, now)
+	case api.StateUp:
+		return "", ""
+	}
+	switch {
+	case p.Proto == 0:
+		return "runs Flannel, which cannot be probed; it may have nothing to say", "nothing, unless its pods are not reached; then look there"
+	case stats.Path.ProbesSent == 0:
+		return "it is not probed", "nothing; with --probe-interval it would be"
+	}
+	return "it has not been heard since its last reply", "wait some seconds: probes will tell"
+}
+
+// unreachable says of a peer that does not answer probes what can be told of the reason.
+func unreachable(p *subnet.Peer, stats *tunnel.PeerStats, now time.Time) (reason, remedy string) {
+	reason = fmt.Sprintf("no answer to %d probes", stats.Path.Unanswered)
+	silent := now.Sub(stats.LastSeen)
+	port := p.Endpoint.Port()
+	if from := claimedFrom(stats, now); from.IsValid() {
+		return fmt.Sprintf("%s; packets that claim its subnet come from %s, but its lease says %s", reason, from, p.Endpoint.Addr()),
+			fmt.Sprintf("is its --public-ip right? If it is behind a NAT, it has to be %s", from)
+	}
 	switch {
 	case stats.LastSeen.IsZero():
-		return missed + ", and nothing was ever heard of it: is its daemon running, and UDP to its port let through?"
+		return reason + ", and nothing was ever heard of it",
+			fmt.Sprintf("is its daemon running, %s its address, and UDP to port %d let through?", p.Endpoint.Addr(), port)
 	case silent < heardWithin:
-		return missed + ", though its packets arrive: what we send does not reach it"
+		return reason + ", though its packets arrive: what we send does not reach it, or it does not take it",
+			fmt.Sprintf("is UDP to its port %d let through, and does `twill peers` there show this host's right address?", port)
 	}
-	return fmt.Sprintf("%s, and nothing heard for %s: is its daemon running, and UDP let through both ways?", missed, silent.Round(time.Second))
+	return fmt.Sprintf("%s, and nothing heard for %s", reason, silent.Round(time.Second)),
+		fmt.Sprintf("is the host up, its daemon running, and UDP to port %d let through both ways?", port)
+}
+
+// claimedFrom is the address, if there is one, that packets lately came from which claim to be the peer's.
+func claimedFrom(stats *tunnel.PeerStats, now time.Time) netip.Addr {
+	if now.Sub(stats.Claimed.At) > claimStays {
+		return netip.Addr{}
+	}
+	return stats.Claimed.From
 }
 
 // ratio is nil where nothing was sent.

@@ -1,45 +1,107 @@
 package daemon
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"twill/internal/api"
+	"twill/routes"
 	"twill/subnet"
+	"twill/tunnel"
 )
 
-// codes of problems, each of which has to say what is wrong and what to do.
-func codes(t *testing.T, problems []api.Problem) (list []string) {
-	t.Helper()
-	for _, p := range problems {
-		if p.Problem == "" || p.Remedy == "" {
-			t.Errorf("%+v says too little", p)
+func TestProblems(t *testing.T) {
+	serves := subnet.View{Etcd: subnet.EtcdState{Serves: true}}
+	away := subnet.View{Etcd: subnet.EtcdState{Err: "connection refused"}}
+	clocks := func(ahead ...time.Duration) census {
+		var c census
+		for _, d := range ahead {
+			c.clocks = append(c.clocks, clock{"host2", d})
 		}
-		list = append(list, p.Code)
+		return c
 	}
-	return list
+	for _, tt := range []struct {
+		name string
+		c    condition
+		want []string // codes
+		says string   // a part of the first problem
+	}{
+		{"healthy", condition{view: serves, latency: time.Millisecond, leaseKnown: true, leaseLeft: time.Hour}, nil, ""},
+		{"etcd away", condition{view: away, leaseKnown: true, leaseLeft: 23 * time.Hour}, []string{api.ProblemEtcdAway}, "etcd is away: connection refused"},
+		{"etcd refuses", condition{view: subnet.View{Etcd: subnet.EtcdState{Refuses: true, Err: "no space"}}}, []string{api.ProblemEtcdRefuses}, "no space"},
+		{"etcd slow", condition{view: serves, latency: 2 * time.Second}, []string{api.ProblemEtcdSlow}, "it took 2s"},
+		{"slow, then away", condition{view: away, latency: 2 * time.Second}, []string{api.ProblemEtcdAway}, ""},
+		{"lease expires", condition{view: away, leaseKnown: true, leaseLeft: time.Hour}, []string{api.ProblemEtcdAway, api.ProblemLeaseExpiring}, ""},
+		{"from cache", condition{view: subnet.View{Etcd: away.Etcd, Cached: time.Unix(1e9, 0)}}, []string{api.ProblemEtcdAway, api.ProblemCached}, ""},
+		{"underlay", condition{view: serves, underlay: "no address"}, []string{api.ProblemUnderlay}, "no address"},
+		{"device", condition{view: serves, device: "route is missing"}, []string{api.ProblemDevice}, "route is missing"},
+		{"bridge", condition{view: serves, bridge: "docker0 is elsewhere"}, []string{api.ProblemBridge}, "docker0 is elsewhere"},
+		{"subnet.env", condition{view: serves, subnetFile: "read-only file system"}, []string{api.ProblemSubnetFile}, "read-only"},
+		{"config", condition{view: subnet.View{Etcd: serves.Etcd, ConfigProblem: "changed"}}, []string{api.ProblemConfig}, "changed"},
+		{"peers", condition{view: serves, peers: census{away: []string{"a", "b", "c"}, states: map[api.PeerState]int{api.StateUnreachable: 5, api.StateUp: 2, api.StateIncompatible: 9}}},
+			[]string{api.ProblemPeersUnreachable}, "5 of 7 peers do not answer: a, b, c and 2 more"},
+		{"our clock", condition{view: serves, peers: clocks(-9*time.Second, -8*time.Second, 0)}, []string{api.ProblemClock}, "this host's clock is 8s ahead of most of its 3 peers'"},
+		{"our clock is late", condition{view: serves, peers: clocks(9*time.Second, 8*time.Second, 0)}, []string{api.ProblemClock}, "this host's clock is 8s behind"},
+		{"a peer's clock", condition{view: serves, peers: clocks(0, -9*time.Second, 0)}, []string{api.ProblemClock}, "host2 (9s behind ours)"},
+		{"one peer, one of two clocks", condition{view: serves, peers: clocks(9 * time.Second)}, []string{api.ProblemClock}, "host2 (9s ahead of ours)"},
+		{"clocks agree", condition{view: serves, peers: clocks(time.Second, -time.Second, 0)}, nil, ""},
+		{"stranger", condition{view: serves, stranger: tunnel.Sighting{From: netip.MustParseAddr("198.18.0.7")}, strangerDrops: 12}, []string{api.ProblemUnknownEndpoint}, "198.18.0.7 keeps sending"},
+	} {
+		problems := tt.c.problems()
+		var codes []string
+		for _, p := range problems {
+			if p.Problem == "" || p.Remedy == "" {
+				t.Errorf("%s: %+v says too little", tt.name, p)
+			}
+			codes = append(codes, p.Code)
+		}
+		if problems == nil || !slices.Equal(codes, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, codes, tt.want)
+		} else if len(problems) > 0 && !strings.Contains(problems[0].Problem, tt.says) {
+			t.Errorf("%s: %q, want it to say %q", tt.name, problems[0].Problem, tt.says)
+		}
+	}
 }
 
-func TestProblems(t *testing.T) {
-	trouble := "no such interface"
+// Somebody who keeps sending is a problem, one who tried once is none.
+func TestStrangers(t *testing.T) {
+	var s strangers
+	for i, tt := range []struct {
+		drops uint64
+		stay  bool
+	}{{1, false}, {1, false}, {5, false}, {9, true}, {10, true}, {10, false}, {11, false}} {
+		if s.look(tt.drops); s.stay.Load() != tt.stay {
+			t.Errorf("look %d, %d drops: %v, want %v", i, tt.drops, !tt.stay, tt.stay)
+		}
+	}
+}
+
+func TestMisplacedBridges(t *testing.T) {
+	network, own := netip.MustParsePrefix("10.5.0.0/16"), netip.MustParsePrefix("10.5.7.0/24")
+	bridge := func(name, address string) routes.Bridge {
+		return routes.Bridge{Name: name, Address: netip.MustParsePrefix(address)}
+	}
 	for _, tt := range []struct {
-		name             string
-		view             subnet.View
-		underlay, device *string
-		want             []string
+		name    string
+		bridges []routes.Bridge
+		bad     string // the bridge that is misplaced
 	}{
-		{"healthy", subnet.View{Etcd: subnet.EtcdState{Serves: true}}, nil, nil, nil},
-		{"etcd away", subnet.View{}, nil, nil, []string{api.ProblemEtcdAway}},
-		{"etcd refuses", subnet.View{Etcd: subnet.EtcdState{Refuses: true}}, nil, nil, []string{api.ProblemEtcdRefuses}},
-		{"all", subnet.View{ConfigProblem: "changed"}, &trouble, &trouble, []string{api.ProblemUnderlay, api.ProblemDevice, api.ProblemSubnetFile, api.ProblemConfig, api.ProblemEtcdAway}},
+		{"none", nil, ""},
+		{"in our subnet", []routes.Bridge{bridge("docker0", "10.5.7.1/24")}, ""},
+		{"in a part of it", []routes.Bridge{bridge("docker0", "10.5.7.129/25")}, ""},
+		{"in a former one", []routes.Bridge{bridge("docker0", "10.5.8.1/24")}, "docker0"},
+		{"also in a former one", []routes.Bridge{bridge("cni0", "10.5.7.1/24"), bridge("docker0", "10.5.8.1/24")}, "docker0"},
+		{"over all of the network", []routes.Bridge{bridge("cni0", "10.5.0.1/16")}, "cni0"},
+		{"Docker's own", []routes.Bridge{bridge("docker0", "172.17.0.1/16")}, "docker0"},
+		{"Docker's own beside ours", []routes.Bridge{bridge("docker0", "172.17.0.1/16"), bridge("cni0", "10.5.7.1/24")}, ""},
+		{"of others", []routes.Bridge{bridge("br0", "192.0.2.7/24"), bridge("virbr0", "192.168.122.1/24")}, ""},
 	} {
-		var d daemon
-		d.troubles.underlay.last.Store(tt.underlay)
-		d.troubles.device.last.Store(tt.device)
-		d.troubles.subnetFile.last.Store(tt.device)
-		problems := d.problems(tt.view)
-		if got := codes(t, problems); problems == nil || !slices.Equal(got, tt.want) {
-			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		err := misplaced(tt.bridges, network, own)
+		if (err == nil) != (tt.bad == "") || err != nil && !strings.Contains(err.Error(), "bridge "+tt.bad) {
+			t.Errorf("%s: %v, want one about %q", tt.name, err, tt.bad)
 		}
 	}
 }

@@ -51,6 +51,7 @@ type daemon struct {
 
 	table atomic.Pointer[Table] // in force; for the control socket
 
+	started time.Time              // the end of the start
 	up      atomic.Bool            // the start is over: all above is there
 	waiting atomic.Pointer[string] // what the start waits for
 	fenced  atomic.Bool            // our subnet is another's
@@ -61,8 +62,8 @@ type daemon struct {
 
 	hostChanged chan struct{} // wakes keepHost
 	troubles    troubles      // of keepHost
-	mtu         atomic.Int64  // of the device, bytes
-	fileMTU     int           // in subnet.env; keepHost's own
+	strangers   strangers
+	mtu         atomic.Int64 // of the device, bytes
 }
 
 // Run is the daemon: it blocks until ctx ends (nil), the start fails, or a loop
@@ -103,6 +104,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	group.Go(func() error { return d.keepHost(ctx) })
 	group.Go(func() error { return d.watchHost(ctx) })
 	group.Go(func() error { return d.keepLease(ctx) })
+	group.Go(func() error { return d.watchStrangers(ctx) })
 	group.Go(func() error { return named("cache", d.cache.Run(ctx)) })
 	group.Go(func() error { return named("control socket", d.control.run(ctx)) })
 	group.Go(func() error { return d.keepWatchdog(ctx) })

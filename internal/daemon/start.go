@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,6 +46,7 @@ func (d *daemon) start(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	d.started = time.Now()
 	d.up.Store(true)
 	return nil
 }
@@ -245,20 +247,6 @@ func (d *daemon) firstTable(context.Context) error {
 func (d *daemon) listenControl(context.Context) (err error) {
 	if d.control, err = listenControl(SocketPath(d.RunDir), d.handler(), d.Log); err == nil {
 		d.onUndo(func(context.Context) { d.control.close() })
-	}
-	return err
-}
-
-func (d *daemon) writeSubnetFile(context.Context) error {
-	mtu := int(d.mtu.Load())
-	err := subnet.WriteEnv(d.subnetFile(), subnet.Env{
-		Network: d.network.Network,
-		Subnet:  subnet.SubnetEnv(d.own.Subnet),
-		MTU:     mtu,
-		IPMasq:  d.IPMasq,
-	})
-	if err == nil {
-		d.fileMTU = mtu
 	}
 	return err
 }

@@ -1,41 +1,53 @@
 package daemon
 
 import (
+	"time"
+
 	"twill/internal/api"
 	"twill/tunnel"
 )
 
 func (d *daemon) status() api.Status {
-	v := d.table.Load().View
+	table := d.table.Load()
+	v, own := table.View, table.View.Own
 	stats := d.tunnel.Stats()
-	own := v.Own
-	return api.Status{
-		Schema:   api.Schema,
-		Version:  d.Version,
-		Node:     own.Node,
-		NodeID:   own.NodeID,
-		Network:  d.network.Network,
-		Subnet:   own.Subnet,
-		PublicIP: own.PublicIP,
-		Port:     own.Port,
-		Device:   d.TunName,
-		MTU:      int(d.mtu.Load()),
-		Queues:   d.Queues,
-		Peers:    len(v.Peers),
-		Skipped:  len(v.Skipped),
+	census := takeCensus(table, time.Now())
+	condition := d.condition(v, census, &stats)
+	s := api.Status{
+		Schema:     api.Schema,
+		Version:    d.Version,
+		Node:       own.Node,
+		NodeID:     own.NodeID,
+		Network:    d.network.Network,
+		Subnet:     own.Subnet,
+		PublicIP:   own.PublicIP,
+		Port:       own.Port,
+		Device:     d.TunName,
+		MTU:        int(d.mtu.Load()),
+		Queues:     d.Queues,
+		Started:    d.started,
+		Peers:      len(v.Peers),
+		PeerStates: census.states,
+		Skipped:    len(v.Skipped),
 		Etcd: api.Etcd{
 			Reachable: v.Etcd.Serves || v.Etcd.Refuses,
 			Refuses:   v.Etcd.Refuses,
 			Since:     v.Etcd.Since,
 			Error:     v.Etcd.Err,
 			Revision:  v.Revision,
+			Latency:   condition.latency.Seconds(),
 			Cached:    v.Cached,
 		},
-		Problems: d.problems(v),
+		Problems: condition.problems(),
 		Offloads: offloads(d.tunnel.Modes()),
 		Tx:       counters(stats.Tx),
 		Rx:       counters(stats.Rx),
 	}
+	if condition.leaseKnown {
+		left := condition.leaseLeft.Seconds()
+		s.LeaseLeft = &left
+	}
+	return s
 }
 
 func counters(c tunnel.Counters) api.Counters {

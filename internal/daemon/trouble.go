@@ -36,7 +36,7 @@ func (t *trouble) now() string {
 
 // troubles are those that this host may have with itself.
 type troubles struct {
-	underlay, device, subnetFile trouble
+	underlay, device, subnetFile, bridge trouble
 }
 
 func newTroubles(log *slog.Logger) troubles {
@@ -44,5 +44,6 @@ func newTroubles(log *slog.Logger) troubles {
 		underlay:   trouble{log: log, begins: "cannot use the underlay; waiting for it", ends: "the underlay is usable again"},
 		device:     trouble{log: log, begins: "device or route is not as it should be; trying on", ends: "device and route are as they should be again"},
 		subnetFile: trouble{log: log, begins: "cannot write the subnet file; trying on", ends: "the subnet file is written again"},
+		bridge:     trouble{log: log, begins: "containers are not in this host's subnet", ends: "containers are in this host's subnet"},
 	}
 }

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 
 	"twill/routes"
@@ -56,6 +55,7 @@ func (d *daemon) rebind(ctx context.Context, addr netip.Addr) error {
 }
 
 // followMTU gives the device the underlay's MTU, unless it was set by hand.
+// Containers that exist keep theirs until they are made anew.
 func (d *daemon) followMTU() {
 	mtu := d.deviceMTU()
 	if mtu != d.link.MTU {
@@ -63,18 +63,6 @@ func (d *daemon) followMTU() {
 		d.mtu.Store(int64(mtu))
 		d.tunnel.SetMTU(mtu)
 	}
-}
-
-// followSubnetFile writes the device's MTU to subnet.env, if that has another.
-// Containers that exist keep theirs until they are made anew.
-func (d *daemon) followSubnetFile(ctx context.Context) error {
-	if d.link.MTU == d.fileMTU {
-		return nil
-	}
-	if err := d.writeSubnetFile(ctx); err != nil {
-		return fmt.Errorf("the MTU is %d now: %w", d.link.MTU, err)
-	}
-	return nil
 }
 
 // deviceMTU is what the TUN device shall have, in bytes.
