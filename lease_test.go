@@ -66,25 +66,35 @@ func TestFencedByAnotherOwner(t *testing.T) {
 	}
 }
 
-// A copied disk: the second host has the first one's node id and takes its lease
-// over. The first one says so and ends, so that one of the two forwards.
-func TestTwinsDoNotBothForward(t *testing.T) {
+// A copied disk: the second host has the first one's node id. It says who holds the
+// lease and what to do, and ends; the first one goes on. Once that is gone, as after
+// a move to another machine, the second gets the subnet.
+func TestTwinDoesNotStart(t *testing.T) {
 	c := newCluster(t, 2, network(testNetwork))
 	first := c.start(c.Hosts[0])
+	subnet := c.subnetOf(c.Hosts[0])
 	id, err := os.ReadFile(filepath.Join(c.Hosts[0].StateDir(), "node-id"))
 	c.must(err)
 	c.must(os.MkdirAll(c.Hosts[1].StateDir(), 0o755))
 	c.must(os.WriteFile(filepath.Join(c.Hosts[1].StateDir(), "node-id"), id, 0o644))
-	c.start(c.Hosts[1])
-	code, err := first.Wait(c.patient())
+	twin, err := c.Hosts[1].StartDaemon()
 	c.must(err)
-	for _, want := range []string{"host2", "same node id", "remove the file node-id"} {
-		if code != exitFenced || !strings.Contains(first.Log(), want) {
-			t.Errorf("exit code %d, want %d and %q; it said:\n%s", code, exitFenced, want, first.Log())
+	code, err := twin.Wait(c.patient())
+	c.must(err)
+	for _, want := range []string{"host1", "same node id", "remove the file node-id"} {
+		if code != exitFenced || !strings.Contains(twin.Log(), want) || !strings.Contains(twin.Status(), want) {
+			t.Errorf("exit code %d, want %d and %q; its status is %q, it said:\n%s", code, exitFenced, want, twin.Status(), twin.Log())
 		}
 	}
-	if a, b := c.subnetOf(c.Hosts[0]), c.subnetOf(c.Hosts[1]); a != b {
-		t.Errorf("the twin holds %s, want the lease %s that its node id names", b, a)
+	select {
+	case <-first.Done():
+		t.Fatalf("the first host's daemon has ended:\n%s", first.Log())
+	default:
+	}
+	first.Kill()
+	c.start(c.Hosts[1])
+	if got := c.subnetOf(c.Hosts[1]); got != subnet {
+		t.Errorf("alone the twin holds %s, want the lease %s that its node id names", got, subnet)
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 
 // Acquire takes a lease for this host, or takes its own over. It follows
 // Configure, and leaves the Manager ready for View and Run. Another host that
-// is faster only means another try; an etcd that is away is waited for.
+// is faster only means another try; an etcd that is away is waited for. ErrTwin:
+// a daemon that runs elsewhere has our identity.
 func (m *Manager) Acquire(ctx context.Context) (Lease, error) {
 	s := *m.first
 	away := m.registry.outage("take a lease")
@@ -22,13 +23,16 @@ func (m *Manager) Acquire(ctx context.Context) (Lease, error) {
 		if err != nil {
 			return Lease{}, err
 		}
-		l, won, err := m.take(ctx, c)
+		l, won, err := m.claim(ctx, c)
 		if won {
 			away.over()
 			m.revokeLost(ctx, l)
 			m.removeUnfit(ctx, s.Leases)
 			m.begin(l, s)
 			return l, nil
+		}
+		if errors.Is(err, ErrTwin) {
+			return Lease{}, err
 		}
 		if err != nil {
 			if err := away.endure(ctx, err); err != nil {
@@ -39,6 +43,18 @@ func (m *Manager) Acquire(ctx context.Context) (Lease, error) {
 			return Lease{}, err
 		}
 	}
+}
+
+// claim is take, but asks first where our lease says that it is held elsewhere.
+func (m *Manager) claim(ctx context.Context, c choice) (Lease, bool, error) {
+	if c.held != nil && m.elsewhere(*c.held) {
+		l, won, err := m.keptByTwin(ctx, *c.held)
+		if err != nil || !won {
+			return Lease{}, false, err
+		}
+		c.held = &l
+	}
+	return m.take(ctx, c)
 }
 
 // take turns a choice into a lease. won is false where etcd changed meanwhile.

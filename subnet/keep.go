@@ -171,7 +171,7 @@ func (m *Manager) judge(ctx context.Context, l Lease, found bool) error {
 	case !m.opt.Identity.Owns(l.Value):
 		return m.lostTo(l)
 	case m.provisional:
-		return m.restore(ctx, l) // as Acquire would
+		return m.claimCached(ctx, l)
 	case m.doubled(l) && l.NodeID != "":
 		return fmt.Errorf("%w: %s was taken by node %q at %s, which has the same node id as this host; remove the file %s from the state directory of one of them",
 			ErrFenced, l.Subnet, l.Node, endpoint(l, m.config), nodeIDFile)
@@ -203,10 +203,15 @@ func (m *Manager) doubled(l Lease) bool {
 	if slices.Contains(m.wrote, l.Value) {
 		return false
 	}
+	return m.elsewhere(l)
+}
+
+// elsewhere reports whether l names another endpoint or host name than ours.
+func (m *Manager) elsewhere(l Lease) bool {
 	us := m.opt.Identity
-	elsewhere := l.PublicIP != us.PublicIP || l.Port != us.Port
+	moved := l.PublicIP != us.PublicIP || l.Port != us.Port
 	renamed := l.Node != "" && l.Node != us.Node
-	return l.Port != 0 && (elsewhere || renamed)
+	return l.Port != 0 && (moved || renamed)
 }
 
 // update makes our lease, which is as we left it, say what is true by now.
@@ -224,6 +229,21 @@ func (m *Manager) update(ctx context.Context) error {
 	m.own = l
 	m.log.Info("our lease says what is true now", "lease", l.Name, "endpoint", endpoint(l, m.config))
 	return nil
+}
+
+// claimCached is claim for a start without etcd, once that answers.
+func (m *Manager) claimCached(ctx context.Context, l Lease) error {
+	if m.elsewhere(l) {
+		asked, won, err := m.keptByTwin(ctx, l)
+		if err != nil {
+			return err
+		}
+		if !won {
+			return fmt.Errorf("%w: lease %s changes while we look", errResync, l.Name)
+		}
+		l = asked
+	}
+	return m.restore(ctx, l)
 }
 
 // restore adopts our key as somebody rewrote it and puts our value back.

@@ -2,8 +2,6 @@ package subnet
 
 import (
 	"errors"
-	"fmt"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -130,45 +128,6 @@ func TestLostWhileAwayIsFenced(t *testing.T) {
 	n.put(own.Name, flannelValue(host(2).PublicIP), time.Hour)
 	h.run()
 	h.fenced(own.Subnet.String(), "192.0.2.2:8285")
-}
-
-// Two processes with one node id: the one that came first has to go.
-func TestSameNodeIDTwice(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		change func(*Identity)
-	}{
-		{"at another address", func(id *Identity) { id.PublicIP = netip.MustParseAddr("192.0.2.77") }},
-		{"at another port", func(id *Identity) { id.Port = 9000 }},
-		{"on another host behind one NAT", func(id *Identity) { id.Node = "clone" }},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			n := newNetwork(t, wideConfig)
-			clone := host(1)
-			tt.change(&clone)
-			first := n.join(host(1))
-			second := n.join(clone)
-			first.fenced("which has the same node id as this host", "remove the file node-id", clone.Node,
-				fmt.Sprintf("%s:%d", clone.PublicIP, clone.Port))
-			if l := n.leases()[second.own.Name]; second.own.Name != first.own.Name || l != second.own {
-				t.Fatalf("second holds %+v, etcd has %+v", second.own, l)
-			}
-		})
-	}
-}
-
-// Two hosts with one address, one port and a reservation by address: one stops
-// instead of both writing for ever.
-func TestSameEndpointTwice(t *testing.T) {
-	t.Parallel()
-	n := newNetwork(t, wideConfig)
-	n.put("10.5.2.0-24", flannelValue(host(1).PublicIP), 0)
-	twin := host(2)
-	twin.PublicIP = host(1).PublicIP
-	first := n.join(host(1))
-	n.join(twin)
-	first.fenced(`taken by node "host-2"`, "same endpoint 192.0.2.1:8285")
 }
 
 // What others do to our key without taking the subnet is put right, under the

@@ -253,8 +253,13 @@ func (m *Manager) apply(ctx context.Context, resp clientv3.WatchResponse) error 
 	if !ownTouched {
 		return nil
 	}
-	if err := m.check(ctx); err != nil || m.etcd.Serves {
+	before := m.own
+	if err := m.check(ctx); err != nil {
 		return err
 	}
-	return m.believe()
+	if !m.etcd.Serves {
+		return m.believe()
+	}
+	m.answer(ctx, before)
+	return nil
 }

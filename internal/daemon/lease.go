@@ -58,9 +58,27 @@ func (d *daemon) dialEtcd(ctx context.Context) error {
 	return nil
 }
 
-// takeLease learns the network and our lease, from etcd or else from the cache
-// of an earlier run, and checks them against this host.
+// twinPause is how long a start that found a twin waits before it fails: it asks
+// etcd and the twin anew each time, and systemd starts it again at once.
+const twinPause = 15 * time.Second
+
+// takeLease learns the network and our lease and checks them against this host.
 func (d *daemon) takeLease(ctx context.Context) error {
+	err := d.leaseOrCache(ctx)
+	if errors.Is(err, subnet.ErrTwin) {
+		d.Log.Warn("another daemon runs with this host's identity; not starting", "err", err, "ending-in", twinPause)
+		d.notify("STATUS=" + err.Error())
+		select {
+		case <-ctx.Done():
+		case <-time.After(twinPause):
+		}
+	}
+	return err
+}
+
+// leaseOrCache takes network and lease from etcd or else from the cache of an
+// earlier run.
+func (d *daemon) leaseOrCache(ctx context.Context) error {
 	cached, err := d.cache.Load(d.identity, d.Etcd)
 	switch {
 	case errors.Is(err, os.ErrNotExist):

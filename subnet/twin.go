@@ -1,0 +1,76 @@
+package subnet
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// ErrTwin ends Acquire: another daemon, with the same node id or address as this
+// host, runs and keeps the lease that is ours by it. It is an ErrFenced.
+var ErrTwin = fmt.Errorf("%w that has this host's identity", ErrFenced)
+
+const (
+	// twinPatience is how long a start waits for the answer of the daemon that its
+	// lease names: a few round trips to etcd, and a start of that daemon.
+	twinPatience = 2 * time.Second
+	twinPoll     = 50 * time.Millisecond
+)
+
+// keptByTwin asks, before l is taken over, whether a daemon with our identity
+// already runs elsewhere, as on the original of a copied disk: what it does not
+// lose now, the two would take from each other for ever. A host that has moved or
+// was renamed since its last run finds nobody there.
+//
+// To ask is to write the value again as it is, which changes nothing but the
+// key's revision. Whoever keeps the lease sees that and writes it once more
+// (answer). The lease is returned as it is after the question; won is false
+// where somebody changed it meanwhile.
+func (m *Manager) keptByTwin(ctx context.Context, l Lease) (asked Lease, won bool, err error) {
+	asked, won, err = m.registry.update(ctx, l, l.Value)
+	if err != nil || !won {
+		return Lease{}, false, err
+	}
+	for end := time.Now().Add(twinPatience); time.Now().Before(end); {
+		if err := sleep(ctx, twinPoll); err != nil {
+			return Lease{}, false, err
+		}
+		now, found, _, err := m.registry.lease(ctx, l.Name)
+		switch {
+		case err != nil:
+			return Lease{}, false, err
+		case found && now.ModRevision == asked.ModRevision:
+			continue
+		case found && now.Value == asked.Value:
+			return Lease{}, false, m.twinError(now)
+		}
+		return Lease{}, false, nil
+	}
+	return asked, true, nil
+}
+
+func (m *Manager) twinError(l Lease) error {
+	if l.NodeID == "" {
+		return fmt.Errorf("%w: node %q runs and holds %s with the public IP and port of this host, %s; give one of them another", ErrTwin, l.Node, l.Subnet, endpoint(l, m.config))
+	}
+	return fmt.Errorf("%w: node %q at %s runs and holds %s with the same node id as this host; on whichever of them is the copy, remove the file %s from the state directory and restart twill",
+		ErrTwin, l.Node, endpoint(l, m.config), l.Subnet, nodeIDFile)
+}
+
+// answer tells a host that asks (keptByTwin) that we are here. before is our
+// lease as it was: a write of our own value by somebody else asks.
+func (m *Manager) answer(ctx context.Context, before Lease) {
+	asks := m.own.Value == before.Value && m.own.ID == before.ID && m.own.ModRevision > before.ModRevision
+	if !asks {
+		return
+	}
+	l, won, err := m.registry.update(ctx, m.own, m.own.Value)
+	switch {
+	case err != nil: // it then takes the lease, and the next check sees that
+		m.log.Debug("could not tell another host that we hold our lease", "err", explain(err))
+		m.due.check = time.Now().Add(m.retryAfter())
+	case won: // else the event of what came between follows
+		m.own = l
+		m.log.Warn("another host asked for our lease and was told that we hold it; has it this one's node id or address?", "lease", l.Name)
+	}
+}

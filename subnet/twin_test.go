@@ -1,0 +1,108 @@
+package subnet
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// twins are hosts of one identity each: a copied disk, and a wrong public IP.
+var twins = map[string]struct {
+	change func(*Identity)
+	says   []string // to the twin
+	fenced string   // is said to the first
+}{
+	"at another address":                 {func(id *Identity) { id.PublicIP = netip.MustParseAddr("192.0.2.77") }, []string{"same node id", "192.0.2.1:8285", "remove the file node-id"}, "remove the file node-id"},
+	"at another port":                    {func(id *Identity) { id.Port = 9000 }, []string{"same node id", "192.0.2.1:8285"}, "192.0.2.1:9000, which has the same node id"},
+	"on another host behind one NAT":     {func(id *Identity) { id.Node = "clone" }, []string{"same node id", `node "host-1"`}, "same node id"},
+	"with the endpoint of a reservation": {func(id *Identity) { id.NodeID, id.Node = "id-2", "clone" }, []string{"public IP and port of this host", "192.0.2.1:8285"}, "same endpoint 192.0.2.1:8285"},
+}
+
+// A second host with the identity of one that runs takes nothing from it, however
+// often it is started; once the first has ended, it starts.
+func TestTwinOfARunningHostDoesNotStart(t *testing.T) {
+	for name, tt := range twins {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork(t, wideConfig)
+			n.put("10.5.2.0-24", flannelValue(host(1).PublicIP), reservedIf(strings.Contains(name, "reservation")))
+			first := n.join(host(1), watchOnly)
+			twin := host(1)
+			tt.change(&twin)
+			for range 2 {
+				_, err := n.dial(twin).acquire()
+				if !errors.Is(err, ErrTwin) || !errors.Is(err, ErrFenced) {
+					t.Fatalf("the twin's start: %v, want ErrTwin", err)
+				}
+				for _, s := range append(tt.says, first.own.Subnet.String()) {
+					if !strings.Contains(err.Error(), s) {
+						t.Errorf("error %q does not say %q", err, s)
+					}
+				}
+			}
+			first.waitOwn("answers", func(l Lease) bool { return l.ModRevision >= first.own.ModRevision+4 })
+			first.logged("another host asked for our lease", 2)
+			if l := n.leases()[first.own.Name]; l.Value != first.own.Value || l.ID != first.own.ID {
+				t.Errorf("etcd has %+v, the first host took %+v", l, first.own)
+			}
+			first.stop()
+			if second := n.join(twin); second.own.Name != first.own.Name {
+				t.Errorf("alone the twin got %s, want %s", second.own.Name, first.own.Name)
+			}
+		})
+	}
+}
+
+// reservedIf is the TTL of a lease.
+func reservedIf(reserved bool) time.Duration {
+	if reserved {
+		return 0
+	}
+	return time.Hour
+}
+
+// A twin that starts while the first host is cut off from etcd gets the lease. The
+// first one ends once it sees that, and does not take the lease back.
+func TestTwinThatWonIsLeftAlone(t *testing.T) {
+	for name, tt := range twins {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork(t, wideConfig)
+			n.put("10.5.2.0-24", flannelValue(host(1).PublicIP), reservedIf(strings.Contains(name, "reservation")))
+			wire := newRelay(t, n.store.listen.String())
+			c := n.etcd()
+			c.Endpoints = []string{wire.url()}
+			first := n.dialAt(c, host(1)).start()
+			twin := host(1)
+			tt.change(&twin)
+			wire.cut()
+			second := n.join(twin)
+			wire.mend()
+			first.fenced("taken by node", tt.fenced, twin.Node)
+
+			_, err := n.dial(host(1)).acquire()
+			if !errors.Is(err, ErrTwin) || !strings.Contains(err.Error(), endpoint(second.own, Config{}).String()) {
+				t.Fatalf("the first host's next start: %v, want ErrTwin and the twin's endpoint", err)
+			}
+			if l := n.leases()[second.own.Name]; second.own.Name != first.own.Name || l.Value != second.own.Value {
+				t.Errorf("etcd has %+v, want the twin's lease", l)
+			}
+		})
+	}
+}
+
+// The same after a start from the cache, which asked nobody.
+func TestCachedLeaseOfATwin(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	dir := t.TempDir()
+	first := n.join(host(1), n.withCache(dir, &logBuffer{}))
+	n.waitCached(dir, host(1), func(Cached) bool { return true })
+	first.stop()
+	twin := host(1)
+	twin.PublicIP = netip.MustParseAddr("192.0.2.77")
+	n.join(twin)
+	n.restore(dir, host(1)).fenced("same node id", "192.0.2.77:8285")
+}
