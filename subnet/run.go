@@ -253,13 +253,8 @@ func (m *Manager) apply(ctx context.Context, resp clientv3.WatchResponse) error 
 	if !ownTouched {
 		return nil
 	}
-	before := m.own
-	if err := m.check(ctx); err != nil {
+	if err := m.check(ctx); err != nil || m.etcd.Serves {
 		return err
 	}
-	if !m.etcd.Serves {
-		return m.believe()
-	}
-	m.answer(ctx, before)
-	return nil
+	return m.believe()
 }

@@ -57,20 +57,22 @@ func (m *Manager) twinError(l Lease) error {
 		ErrTwin, l.Node, endpoint(l, m.config), l.Subnet, nodeIDFile)
 }
 
-// answer tells a host that asks (keptByTwin) that we are here. before is our
-// lease as it was: a write of our own value by somebody else asks.
-func (m *Manager) answer(ctx context.Context, before Lease) {
-	asks := m.own.Value == before.Value && m.own.ID == before.ID && m.own.ModRevision > before.ModRevision
-	if !asks {
-		return
+// asks reports whether l is our lease, written anew by somebody else as it was.
+// After a restore the revision is lower: a fleet does not answer that.
+func (m *Manager) asks(l Lease) bool {
+	return l.Value == m.own.Value && l.ID == m.own.ID && l.ModRevision > m.own.ModRevision
+}
+
+// answer tells a host that asks (keptByTwin) that we are here.
+func (m *Manager) answer(ctx context.Context, l Lease) error {
+	l, won, err := m.registry.update(ctx, l, m.wanted(l))
+	if err != nil {
+		return fmt.Errorf("write lease %s: %w", m.own.Name, err)
 	}
-	l, won, err := m.registry.update(ctx, m.own, m.own.Value)
-	switch {
-	case err != nil: // it then takes the lease, and the next check sees that
-		m.log.Debug("could not tell another host that we hold our lease", "err", explain(err))
-		m.due.check = time.Now().Add(m.retryAfter())
-	case won: // else the event of what came between follows
-		m.own = l
-		m.log.Warn("another host asked for our lease and was told that we hold it; has it this one's node id or address?", "lease", l.Name)
+	if !won {
+		return fmt.Errorf("%w: lease %s changes while we look", errResync, m.own.Name)
 	}
+	m.own = l
+	m.log.Warn("another host asked for our lease and was told that we hold it; has it this one's node id or address?", "lease", l.Name)
+	return nil
 }

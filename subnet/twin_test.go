@@ -28,7 +28,7 @@ func TestTwinOfARunningHostDoesNotStart(t *testing.T) {
 			t.Parallel()
 			n := newNetwork(t, wideConfig)
 			n.put("10.5.2.0-24", flannelValue(host(1).PublicIP), reservedIf(strings.Contains(name, "reservation")))
-			first := n.join(host(1), watchOnly)
+			first := n.join(host(1))
 			twin := host(1)
 			tt.change(&twin)
 			for range 2 {
