@@ -27,6 +27,9 @@ const (
 	// forgedBatch is sent before anybody looks: far less than any buffer on the
 	// way holds, so that every single packet can be accounted for.
 	forgedBatch = 200
+	// insideBatch likewise, for packets from inside: few enough that no limit keeps
+	// the daemon from answering all that it should.
+	insideBatch = 80
 	// forgedSeed is the seed unless ATTACK_SEED gives one.
 	forgedSeed = 5
 )
@@ -98,6 +101,8 @@ func newAssault(t *testing.T, seed uint64) *assault {
 	// Replies to what arrives would be counted with what is forged later.
 	a.must(a.pod.Exec(a.ctx, "iptables", "-w", "-A", "OUTPUT", "-j", "DROP"))
 	a.must(a.target.Exec(a.ctx, "iptables", "-w", "-A", "OUTPUT", "-o", defaultTunName, "-j", "DROP"))
+	// What the pod sends to the daemon's port is not what fromInside is about.
+	a.must(a.target.Exec(a.ctx, "iptables", "-w", "-A", "INPUT", "-i", "docker0", "-p", "udp", "-j", "DROP"))
 	a.rules.Own = a.subnetOf(a.target)
 	a.rules.Host = a.hostAddresses()
 	a.generator = forge.NewGenerator(seed, forge.Addresses{})
@@ -139,10 +144,9 @@ func (a *assault) prefixOf(key string) netip.Prefix {
 // that are likely to pass are named often: most packets shall fail for one reason,
 // not for many.
 func (a *assault) addresses(inbound bool) forge.Addresses {
-	broadcast := a.rules.Leases[0].Subnet.Addr().As4()
-	broadcast[3] = 255
 	odd := []netip.Addr{
-		a.target.Addr(), a.stranger.Addr(), a.Addr(), a.rules.Own.Addr(), a.target.Gateway().Addr(), netip.AddrFrom4(broadcast),
+		a.target.Addr(), a.stranger.Addr(), a.Addr(), a.rules.Own.Addr(), a.target.Gateway().Addr(),
+		lastAddr(a.rules.Own), lastAddr(a.rules.Leases[0].Subnet), lastAddr(a.rules.Leases[3].Subnet),
 		netip.MustParseAddr("10.5.0.9"), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1"),
 		netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("224.0.0.1"), netip.MustParseAddr("255.255.255.255"),
 	}
@@ -228,6 +232,7 @@ func (a *assault) fromUnderlay(total int) {
 	target := netip.AddrPortFrom(a.target.Addr(), 8285)
 	ethernet := forge.Ethernet{From: a.underlay.Address(), To: a.cardOf(a.target.Namespace, "eth0")}
 	device, rx := a.recorder(), newAccount(a, func(s *api.Status) api.Counters { return s.Rx })
+	peers := newPeerDrops(a)
 	_, err := a.inPod.Record() // what came before
 	a.must(err)
 	var passed forge.Ledger
@@ -250,6 +255,7 @@ func (a *assault) fromUnderlay(total int) {
 				continue
 			}
 			rx.expect(fate)
+			peers.expect(fate)
 			if fate.Drop == "" {
 				passed.Due(fate.Packet)
 				pod.due(fate.Packet)
@@ -257,6 +263,7 @@ func (a *assault) fromUnderlay(total int) {
 		}
 		sent += len(batch)
 		rx.settle()
+		a.waitFor("the peers' drops", peers.check)
 		a.balance("what the daemon wrote", device, false, &passed)
 		a.waitFor("the pod's packets", func() error { return pod.look(a.inPod) })
 	}

@@ -26,12 +26,17 @@ func (a *assault) fromInside(total int) {
 	toGateway := forge.Ethernet{From: a.podCard.Address(), To: a.cardOf(a.target.Namespace, "docker0")}
 	a.drainPeers(nil)
 	tx := newAccount(a, func(s *api.Status) api.Counters { return s.Tx })
+	peers := newPeerDrops(a)
+	answers := newAnswers(a)
+	_, err := a.inPod.Record() // what came before
+	a.must(err)
 	ledgers := map[netip.AddrPort]*forge.Ledger{}
 	for endpoint := range a.peers {
 		ledgers[endpoint] = new(forge.Ledger)
 	}
-	for sent := 0; sent < total; sent += forgedBatch {
-		for range forgedBatch {
+	for sent := 0; sent < total; sent += insideBatch {
+		answers.begin()
+		for range insideBatch {
 			_, p := a.generator.Packet()
 			if len(p) == 0 {
 				continue // a packet socket cannot send nothing
@@ -44,25 +49,32 @@ func (a *assault) fromInside(total int) {
 		}
 		a.waitFor("what goes out", func() error {
 			// The daemon's answers may themselves go out again: look at all each time.
-			return errors.Join(a.reckon(device, tx, ledgers), tx.check(), a.drainPeers(ledgers))
+			return errors.Join(a.reckon(device, tx, peers, answers, ledgers), tx.check(), peers.check(), a.drainPeers(ledgers))
 		})
+		a.must(a.reckon(device, tx, peers, answers, ledgers)) // what was answered just before it was counted
+		a.must(answers.settle())
+		a.waitFor("the pod's ICMP errors", func() error { return answers.look(a.inPod) })
 	}
-	a.t.Logf("from inside: %d packets, %s", total, tx)
+	a.must(answers.enough(total))
+	a.t.Logf("from inside: %d packets, %s; %s", total, tx, answers)
 }
 
-// reckon takes in what has reached the daemon.
-func (a *assault) reckon(device *forge.Wire, tx *account, ledgers map[netip.AddrPort]*forge.Ledger) error {
+// reckon takes in what has reached the daemon, and what it has answered.
+func (a *assault) reckon(device *forge.Wire, tx *account, peers *peerDrops, answers *answers, ledgers map[netip.AddrPort]*forge.Ledger) error {
 	frames, err := device.Record()
 	if err != nil {
 		return err
 	}
 	for _, f := range frames {
-		if !f.Outgoing {
-			continue // an answer
-		}
 		for _, p := range f.Packets {
+			if !f.Outgoing {
+				answers.saw(p)
+				continue
+			}
 			fate := a.rules.Outbound(p)
 			tx.expect(fate)
+			peers.expect(fate)
+			answers.expect(fate)
 			if fate.Drop == "" {
 				ledgers[fate.To].Due(fate.Packet)
 			}

@@ -256,6 +256,9 @@ func TestLedger(t *testing.T) {
 	l.Due([]byte("a"))
 	l.Due([]byte("a"))
 	l.Saw([]byte("a"))
+	if !l.Owes([]byte("a")) || l.Owes([]byte("b")) {
+		t.Error("one of two a is due, and no b")
+	}
 	if l.Balance() == nil {
 		t.Error("one of two was seen, and that is well")
 	}

@@ -27,6 +27,9 @@ func (l *Ledger) add(packet []byte, n int) {
 	}
 }
 
+// Owes tells whether a packet is due that was not seen yet.
+func (l *Ledger) Owes(packet []byte) bool { return l.open[string(packet)] < 0 }
+
 // listed is how many packets an error shows.
 const listed = 3
 
