@@ -31,6 +31,7 @@ type prober struct {
 	budget    int       // probes that may be sent in this tick
 	idle      []*Peer   // visited in this tick, and due
 	rounds    []*Peer   // those whose path MTU is being found, in the order in which that began
+	lines     rateLimit // of the log
 	sizes     rateLimit // of the probes for that
 	found     int       // the last limit that a search has found, in case others have it, too; 0: none
 	replies   rateLimit
@@ -64,6 +65,11 @@ const (
 	mtuProbeInterval = 500 * time.Microsecond
 	mtuProbeBurst    = 100
 
+	// logInterval and logBurst bound the log lines about limits that change. Who forges ICMP about Flannel's hosts, or has the underlay
+	// of a large network change, would else write one for each peer, again and again.
+	logInterval = time.Second
+	logBurst    = 100
+
 	// refusedInterval is how long packets that are too large for a path are no reason to look at it once more.
 	refusedInterval = 100 * time.Millisecond
 
@@ -84,6 +90,7 @@ func newProber(t *Tunnel, config Config) *prober {
 		refused:  make(chan *Peer, 64),
 		asks:     make(chan *ask),
 		replies:  rateLimit{interval: allReplyInterval, burst: allReplyBurst},
+		lines:    rateLimit{interval: logInterval, burst: logBurst},
 		sizes:    rateLimit{interval: mtuProbeInterval, burst: mtuProbeBurst},
 		buffer:   make([]byte, maxPacket),
 	}

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"log/slog"
 	"net/netip"
 	"runtime"
 	"testing"
@@ -166,6 +167,34 @@ func TestForgedMTUsForThousandPeers(t *testing.T) {
 		t.Errorf("%d searches still go on two minutes later", rounds)
 	}
 }
+
+// Somebody forges "fragmentation needed" about Flannel's hosts, where it has to be believed, again and again: the log has a bounded
+// number of lines.
+func TestForgedMTUsFillNoLog(t *testing.T) {
+	const n = 1000
+	c := newCrowd(t, 0)
+	lines := 0
+	c.tunnel.log = slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) { lines++; return len(b), nil }), nil))
+	c.peers = manyPeers(n) // not twill's
+	c.tunnel.SetTable(NewTable(netip.MustParsePrefix("10.255.0.0/24"), c.peers))
+	const seconds = 60
+	changes := 0
+	for i := range seconds {
+		c.conn.mtu = 600 + i
+		before := c.peers[0].limit.Load()
+		c.run(time.Second, n)
+		if c.peers[0].limit.Load() != before {
+			changes++
+		}
+	}
+	if changes < 10 || lines < logBurst || lines > logBurst+seconds+1 {
+		t.Errorf("%d lines for about %d changes, want %d to %d", lines, changes*n, logBurst, logBurst+seconds+1)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 // Peers in use do not wait for the searches of others.
 func TestSearchesOfPeersInUseComeFirst(t *testing.T) {

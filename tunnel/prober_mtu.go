@@ -78,7 +78,7 @@ func (p *prober) setLimit(peer *Peer, limit int) {
 	}
 	former := int(peer.limit.Swap(int32(limit)))
 	switch {
-	case former == limit:
+	case former == limit || !p.lines.allow(p.now()):
 	case limit == maxPacket:
 		p.tunnel.log.Info("path to peer takes the device's MTU again", "peer", peer.subnet, "endpoint", peer.endpoint, "mtu", mtu)
 	default:
