@@ -93,6 +93,11 @@ func (r DropReason) String() string {
 	return fmt.Sprintf("DropReason(%d)", uint8(r))
 }
 
+// Directions says in which directions packets are dropped for r.
+func (r DropReason) Directions() (outbound, inbound bool) {
+	return r < DropTruncated, r < DropBadOffload || r >= DropTruncated
+}
+
 // DropReasons yields every reason, in the order in which a packet meets them.
 func DropReasons() iter.Seq[DropReason] {
 	return func(yield func(DropReason) bool) {

@@ -53,6 +53,7 @@ func (i *inbound) burst() error {
 		return fmt.Errorf("receive: %w", err)
 	}
 	i.totals.turns.Add(1)
+	i.totals.taken.count(len(datagrams))
 	err = i.write(i.accept(datagrams))
 	i.tally.flush(&i.totals)
 	i.totals.turns.Add(1)

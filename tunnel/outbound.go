@@ -61,6 +61,7 @@ func (o *outbound) burst() error {
 		return readError(err)
 	}
 	o.totals.turns.Add(1)
+	o.totals.taken.count(len(packets))
 	err = o.send(o.forward(packets))
 	o.tally.flush(&o.totals)
 	o.totals.turns.Add(1)
@@ -257,6 +258,7 @@ func (o *outbound) nextArena() ([]byte, error) {
 func (o *outbound) flush() error {
 	packets := o.batch
 	o.batch = o.batch[:0]
+	o.totals.handed.count(len(packets))
 	o.gatherer.gather(packets)
 	for len(packets) > 0 {
 		conn := o.conn.load()

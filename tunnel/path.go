@@ -87,8 +87,8 @@ func (p *path) probed(id, tx uint64, now time.Time) probe {
 	return probe
 }
 
-// replied takes the reply to a probe, received at now. rx counts the packets received from the peer.
-func (p *path) replied(c *controlDatagram, rx uint64, now time.Time) {
+// replied takes the reply to a probe, received at now, and says whether it is one. rx counts the packets received from the peer.
+func (p *path) replied(c *controlDatagram, rx uint64, now time.Time) bool {
 	for age := range min(p.sent, pendingProbes) {
 		probe := &p.probes[(p.sent-1-age)%pendingProbes]
 		if probe.id != c.id || p.history>>age&1 == 1 {
@@ -102,8 +102,9 @@ func (p *path) replied(c *controlDatagram, rx uint64, now time.Time) {
 		p.rtt.add(rtt)
 		p.clock = time.Unix(0, c.time).Sub(now.Add(-rtt / 2)).Round(time.Millisecond)
 		p.heard(c, probe.tx, rx, now)
-		return
+		return true
 	}
+	return false
 }
 
 // heard takes the counters of a probe or reply. tx is our counter when what c's counter counts was sent; rx counts the packets received.
@@ -215,16 +216,28 @@ type lossSample struct {
 const lossWindow = 15 * time.Second
 
 // A lossEstimate compares the counters of both ends over the last time.
-type lossEstimate struct{ old, middle, latest lossSample }
+type lossEstimate struct {
+	old, middle, latest lossSample
+	complete            bool // from old to middle is a window that nobody has asked for
+}
 
 func (e *lossEstimate) add(s lossSample) {
 	switch {
 	case e.latest.session != s.session || s.tx < e.latest.tx || s.peerTx < e.latest.peerTx:
 		*e = lossEstimate{old: s, middle: s}
 	case s.at.Sub(e.middle.at) >= lossWindow:
-		e.old, e.middle = e.middle, s
+		e.old, e.middle, e.complete = e.middle, s, true
 	}
 	e.latest = s
+}
+
+// window returns what was lost in the latest complete window, once.
+func (e *lossEstimate) window() (out, in Loss, complete bool) {
+	if !e.complete {
+		return Loss{}, Loss{}, false
+	}
+	e.complete = false
+	return lossOf(e.middle.tx-e.old.tx, e.middle.peerRx-e.old.peerRx), lossOf(e.middle.peerTx-e.old.peerTx, e.middle.rx-e.old.rx), true
 }
 
 func (e *lossEstimate) out() Loss {

@@ -14,6 +14,7 @@ import (
 // fit is dropped.
 type prober struct {
 	tunnel   *Tunnel
+	observer Observer
 	interval time.Duration // between probes to a peer in use; 0: no probes
 	mtu      atomic.Int64  // of the device
 	now      func() time.Time
@@ -84,6 +85,7 @@ const (
 func newProber(t *Tunnel, config Config) *prober {
 	p := &prober{
 		tunnel:   t,
+		observer: config.Observer,
 		interval: config.ProbeInterval,
 		now:      time.Now,
 		received: make(chan controlMessage, 256),
@@ -279,6 +281,7 @@ func (p *prober) probe(peer *Peer, now time.Time) {
 		wait = stretch(idleProbes, len(p.peers))
 	}
 	path.setDue(now, wait, path.inUse(now))
+	p.observer.ProbeSent()
 	_ = p.send(peer, &controlDatagram{typ: controlProbe, id: probe.id}, controlLen)
 }
 
@@ -300,7 +303,10 @@ func (p *prober) receive(m *controlMessage) {
 	path.mu.Lock()
 	first := path.answered == 0
 	if m.counted() {
-		path.replied(&m.controlDatagram, m.peer.rx.packets.Load(), m.at)
+		if path.replied(&m.controlDatagram, m.peer.rx.packets.Load(), m.at) {
+			p.observer.RoundTrip(path.rtt.last)
+		}
+		p.tellLosses(path)
 	} else {
 		path.mtu.answered(m.id, int(m.size))
 	}
@@ -310,6 +316,13 @@ func (p *prober) receive(m *controlMessage) {
 	path.mu.Unlock()
 	if first || !m.counted() {
 		p.advance(m.peer, m.at)
+	}
+}
+
+// tellLosses tells the observer of a window of the loss estimate that is complete.
+func (p *prober) tellLosses(path *path) {
+	if out, in, complete := path.loss.window(); complete {
+		p.observer.Losses(out, in)
 	}
 }
 
@@ -324,6 +337,7 @@ func (p *prober) answer(m *controlMessage) {
 	if m.counted() {
 		path.mu.Lock()
 		path.heard(&m.controlDatagram, m.peer.tx.packets.Load()+path.tx, m.peer.rx.packets.Load(), m.at)
+		p.tellLosses(path)
 		path.tx++
 		path.mu.Unlock()
 	}

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"math/bits"
 	"sync/atomic"
 
 	"golang.org/x/sys/cpu"
@@ -19,6 +20,50 @@ type QueueStats struct {
 	Tx, Rx Counters
 	// ICMPErrors counts the ICMP errors that were written back into the TUN device.
 	ICMPErrors uint64
+	// Reads are the bursts from the TUN device, in which a super-packet counts as one; Sends the batches that were handed to the socket,
+	// in packets as the underlay carries them; Receives the bursts from the socket, in the same.
+	Reads, Sends, Receives Bursts
+}
+
+// burstSizes is how many sizes Bursts tells apart: 1, 2, 4, … 128, which no burst exceeds.
+const burstSizes = 8
+
+// Bursts counts bursts by how many packets they have.
+type Bursts struct {
+	// Sizes counts those of up to 1<<i packets that the size before does not have.
+	Sizes [burstSizes]uint64
+	// Packets is how many they have together.
+	Packets uint64
+}
+
+func (b *Bursts) add(o *Bursts) {
+	for i, n := range o.Sizes {
+		b.Sizes[i] += n
+	}
+	b.Packets += o.Packets
+}
+
+// burstCounter is a Bursts that one goroutine writes and anyone reads.
+type burstCounter struct {
+	sizes   [burstSizes]atomic.Uint64
+	packets atomic.Uint64
+}
+
+// count counts a burst of n packets.
+func (c *burstCounter) count(n int) {
+	if n == 0 {
+		return
+	}
+	c.sizes[min(bits.Len(uint(n-1)), burstSizes-1)].Add(1)
+	c.packets.Add(uint64(n))
+}
+
+func (c *burstCounter) load() Bursts {
+	b := Bursts{Packets: c.packets.Load()}
+	for i := range c.sizes {
+		b.Sizes[i] = c.sizes[i].Load()
+	}
+	return b
 }
 
 // Counters count one direction. Packets and Bytes are those that the kernel took from the tunnel, Bytes the inner packets'.
@@ -60,6 +105,10 @@ func (t *Tunnel) Stats() Stats {
 		if seen := lane.inbound.strangers.load(); seen.At.After(s.Stranger.At) {
 			s.Stranger = seen
 		}
+		q.Reads, q.Sends, q.Receives = lane.outbound.totals.taken.load(), lane.outbound.totals.handed.load(), lane.inbound.totals.taken.load()
+		s.Reads.add(&q.Reads)
+		s.Sends.add(&q.Sends)
+		s.Receives.add(&q.Receives)
 	}
 	return s
 }
@@ -81,6 +130,7 @@ type totals struct {
 	packets, bytes atomic.Uint64
 	drops          [numDropReasons]atomic.Uint64
 	turns          atomic.Uint64 // see Tunnel.Turns
+	taken, handed  burstCounter  // from the source, to the socket
 	_              cpu.CacheLinePad
 }
 

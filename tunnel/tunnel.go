@@ -52,6 +52,8 @@ type Config struct {
 	MTU int
 	// ProbeInterval is the time between probes to a peer with which packets are exchanged. 0: no peer is probed.
 	ProbeInterval time.Duration
+	// Observer is told what probes find out; nil: nobody is.
+	Observer Observer
 	// SpoofCheck says how far the source of a packet is checked.
 	SpoofCheck SpoofCheck
 	// DirectedBroadcast lets packets to the broadcast address of a subnet out to its holder, and those to our own in.
@@ -59,6 +61,24 @@ type Config struct {
 	// Log is for the few events of the tunnel's life; nil discards them.
 	Log *slog.Logger
 }
+
+// An Observer is told of each measurement, by a goroutine that must not wait for it.
+type Observer interface {
+	// ProbeSent is told of each probe for a round-trip time.
+	ProbeSent()
+	// RoundTrip is told the round-trip time of each answered one.
+	RoundTrip(rtt time.Duration)
+	// Losses is told, about every lossWindow for each peer that answers, what was lost of the packets to it and from it since it was
+	// told before.
+	Losses(out, in Loss)
+}
+
+// nobody is the Observer of a tunnel without one.
+type nobody struct{}
+
+func (nobody) ProbeSent()              {}
+func (nobody) RoundTrip(time.Duration) {}
+func (nobody) Losses(_, _ Loss)        {}
 
 // A Tunnel moves packets between a TUN device and UDP sockets while Run runs. Its other methods may be called at any time.
 type Tunnel struct {
@@ -96,6 +116,9 @@ func New(config Config) (*Tunnel, error) {
 	}
 	if config.SpoofCheck > SpoofOff {
 		return nil, fmt.Errorf("spoof check %v: want strict, source or off", config.SpoofCheck)
+	}
+	if config.Observer == nil {
+		config.Observer = nobody{}
 	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
