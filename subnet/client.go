@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 )
 
 // EtcdConfig says where etcd is and how to log in to it.
@@ -97,7 +98,7 @@ func Dial(ctx context.Context, c EtcdConfig, log *slog.Logger) (*Registry, error
 
 // client connects. With a user name it waits, for rpcTimeout, until etcd has
 // given it a token.
-func (c EtcdConfig) client(ctx context.Context) (*clientv3.Client, error) {
+func (c EtcdConfig) client(ctx context.Context, observe grpc.UnaryClientInterceptor) (*clientv3.Client, error) {
 	tlsConfig, err := c.tls()
 	if err != nil {
 		return nil, err
@@ -118,7 +119,7 @@ func (c EtcdConfig) client(ctx context.Context) (*clientv3.Client, error) {
 		MaxUnaryRetries:      unaryTries,
 		DialOptions: []grpc.DialOption{
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: rpcTimeout}),
-			grpc.WithChainUnaryInterceptor(failFast),
+			grpc.WithChainUnaryInterceptor(failFast, observe),
 		},
 		Logger: zap.NewNop(), // its errors reach us as errors
 	})
@@ -136,6 +137,25 @@ var reconnect = grpcbackoff.Config{
 // nothing.
 func failFast(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	return invoke(ctx, method, req, reply, conn, append(opts, grpc.WaitForReady(false))...)
+}
+
+// observed tells Observe of an RPC.
+func (c *connection) observed(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	began := time.Now()
+	err := invoke(ctx, method, req, reply, conn, opts...)
+	c.observe(path.Base(method), began, err)
+	return err
+}
+
+func (c *connection) observe(method string, began time.Time, err error) {
+	if c.Observe == nil {
+		return
+	}
+	code := codes.OK
+	if err != nil {
+		code = codeOf(err)
+	}
+	c.Observe(method, code.String(), time.Since(began))
 }
 
 func (c EtcdConfig) tls() (*tls.Config, error) {

@@ -20,6 +20,9 @@ type connection struct {
 	config EtcdConfig
 	life   context.Context // ends every RPC
 	log    *slog.Logger
+	// Observe, if set, is told of each RPC: the method as "Range", how it ended as
+	// a gRPC code, how long it took. Set it before the first one.
+	Observe func(method, code string, took time.Duration)
 
 	mu     sync.Mutex
 	client *clientv3.Client
@@ -67,7 +70,7 @@ func (c *connection) connect(ctx context.Context) (*clientv3.Client, error) {
 func (c *connection) open(ctx context.Context) (*clientv3.Client, error) {
 	life, end := context.WithCancel(c.life)
 	stop := context.AfterFunc(ctx, end)
-	client, err := c.config.client(life)
+	client, err := c.config.client(life, c.observed)
 	switch {
 	case err != nil:
 		end()

@@ -202,7 +202,9 @@ func (r *Registry) compareMod(ctx context.Context, l Lease, op clientv3.Op) (*cl
 func (r *Registry) renew(ctx context.Context, id clientv3.LeaseID) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 	defer cancel()
+	began := time.Now()
 	resp, err := r.keepAlive(ctx, id)
+	r.observe("LeaseKeepAlive", began, err)
 	if err != nil {
 		return 0, clientv3.ContextError(ctx, err)
 	}
