@@ -86,6 +86,7 @@ func daemonFlags() []cli.Flag {
 		subnetFileFlag(),
 		&cli.StringFlag{Name: "http-addr", EnvVars: env("http-addr"), DefaultText: "off", Usage: "`ADDRESS:PORT` of the status page, /healthz, /readyz and /metrics; :PORT is every address of the host"},
 		&cli.StringSliceFlag{Name: "http-host", EnvVars: env("http-host"), Usage: "`NAME` by which clients of http-addr may call this host, beside its addresses, localhost and the node name; repeatable"},
+		&cli.BoolFlag{Name: "metrics-per-peer", EnvVars: env("metrics-per-peer"), Usage: "add series for each peer to /metrics: some ten a peer"},
 		&cli.StringFlag{Name: "healthz-ip", Value: "0.0.0.0", EnvVars: flannelEnv("healthz-ip"), Usage: "`ADDRESS` of /healthz and /readyz alone"},
 		&cli.IntFlag{Name: "healthz-port", EnvVars: flannelEnv("healthz-port"), Usage: "their `PORT`; 0 is off"},
 		&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: env("log-level"), Usage: "`LEVEL`: debug, info, warn or error"},
@@ -113,6 +114,7 @@ func daemonConfig(c *cli.Context) (daemon.Config, error) {
 		Resync:        time.Duration(c.Int("iptables-resync")) * time.Second,
 		SetSysctls:    c.Bool("set-sysctls"),
 		HTTPHosts:     c.StringSlice("http-host"),
+		PeerMetrics:   c.Bool("metrics-per-peer"),
 		Version:       version(),
 	}
 	for _, parse := range []func(*cli.Context, *daemon.Config) error{

@@ -49,6 +49,9 @@ const (
 	StateIncompatible PeerState = "incompatible"
 )
 
+// PeerStates are all of them.
+var PeerStates = []PeerState{StateUp, StateSilent, StateUnreachable, StateVanished, StateIncompatible}
+
 // Peer is another host, or its lease. Counters run since the peer came to its endpoint;
 // bytes are those of the inner packets.
 type Peer struct {

@@ -15,6 +15,13 @@ const (
 	ProblemFenced   = "fenced"   // the subnet is another host's now
 )
 
+// ProblemCodes are all codes that a Problem of a daemon may have.
+var ProblemCodes = []string{
+	ProblemUnderlay, ProblemDevice, ProblemBridge, ProblemEtcdAway, ProblemEtcdRefuses, ProblemEtcdSlow, ProblemCached,
+	ProblemLeaseExpiring, ProblemConfig, ProblemSubnetFile, ProblemPeersUnreachable, ProblemClock, ProblemUnknownEndpoint,
+	ProblemStarting, ProblemHung, ProblemFenced,
+}
+
 // HealthState is how a daemon is.
 type HealthState string
 

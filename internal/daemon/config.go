@@ -44,6 +44,7 @@ type Config struct {
 	Healthz       netip.AddrPort // HTTP, /healthz and /readyz; port 0: off
 	HTTP          netip.AddrPort // all of web; the zero Addr: every address; port 0: off
 	HTTPHosts     []string       // names that HTTP clients may call this host by, beside its own
+	PeerMetrics   bool           // series for each peer
 	Version       string
 	Log           *slog.Logger
 }

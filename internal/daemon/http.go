@@ -12,7 +12,9 @@ import (
 	"golang.org/x/net/netutil"
 
 	"twill/internal/api"
+	"twill/internal/metrics"
 	"twill/internal/web"
+	"twill/tunnel"
 )
 
 const (
@@ -34,8 +36,12 @@ type httpServer struct {
 
 // listenHTTP opens the HTTP addresses and serves them from now on, so that a start that waits for etcd can be seen to.
 func (d *daemon) listenHTTP(ctx context.Context) error {
-	if err := d.serveHTTP(ctx, "http-addr", d.HTTP, web.New(web.Options{Daemon: pages{d}, Names: d.httpNames()})); err != nil {
-		return err
+	if d.HTTP.Port() != 0 {
+		d.metrics = metrics.New(metrics.Options{Source: pages{d}, Version: d.Version, PerPeer: d.PeerMetrics, Log: d.Log})
+		h := web.New(web.Options{Daemon: pages{d}, Metrics: d.metrics.Handler(), Names: d.httpNames()})
+		if err := d.serveHTTP(ctx, "http-addr", d.HTTP, h); err != nil {
+			return err
+		}
 	}
 	return d.serveHTTP(ctx, "healthz-ip, healthz-port", d.Healthz, web.Health(pages{d}))
 }
@@ -96,6 +102,20 @@ func (p pages) Peers() (api.Peers, bool) {
 	return reportPeers(p.d.table.Load(), int(p.d.mtu.Load()), time.Now()), true
 }
 
+// Snapshot is for the metrics.
+func (p pages) Snapshot() metrics.Snapshot {
+	s := metrics.Snapshot{Live: p.Live(), Ready: p.Ready(), Started: p.d.up.Load()}
+	if !s.Started {
+		return s
+	}
+	table := p.d.table.Load()
+	s.Status = p.d.status()
+	s.Peers = reportPeers(table, s.Status.MTU, time.Now()).Peers
+	s.Tunnel = p.d.tunnel.Stats()
+	s.TableChanged = table.Changed
+	return s
+}
+
 // Live goes by the latest look at the loops, which hangs itself if it is overdue.
 func (p pages) Live() api.Health {
 	last := p.d.pulse.Load()
@@ -154,4 +174,12 @@ func worse(state api.HealthState, code string) api.HealthState {
 
 func health(state api.HealthState, problems ...api.Problem) api.Health {
 	return api.Health{Schema: api.Schema, State: state, Problems: append([]api.Problem{}, problems...)} // not null in JSON
+}
+
+// observer is nil where nobody asks for what it would be told.
+func (d *daemon) observer() tunnel.Observer {
+	if d.metrics == nil {
+		return nil
+	}
+	return d.metrics
 }

@@ -40,6 +40,9 @@ func (d *daemon) dialEtcd(ctx context.Context) error {
 		d.waiting.Store(&state)
 		d.notify("STATUS=" + state)
 	}
+	if d.metrics != nil {
+		d.registry.Observe = d.metrics.RPC
+	}
 	d.cache = subnet.NewCache(d.StateDir, d.Log)
 	d.manager = subnet.NewManager(d.registry, subnet.Options{
 		Identity:    d.identity,

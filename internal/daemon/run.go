@@ -15,6 +15,7 @@ import (
 
 	"twill/internal/embedetcd"
 	"twill/internal/fdstore"
+	"twill/internal/metrics"
 	"twill/routes"
 	"twill/subnet"
 	"twill/tunnel"
@@ -47,7 +48,8 @@ type daemon struct {
 	tunnel   *tunnel.Tunnel
 	control  *control
 	http     []*httpServer
-	pings    *rate.Limiter // of those that clients of the control socket ask for
+	pings    *rate.Limiter    // of those that clients of the control socket ask for
+	metrics  *metrics.Metrics // nil: without HTTP nobody asks for them
 
 	table atomic.Pointer[Table] // in force; for the control socket
 

@@ -167,6 +167,7 @@ func (d *daemon) openTunnel(ctx context.Context) (err error) {
 		Address:           d.own.Subnet.Addr(),
 		MTU:               d.deviceMTU(),
 		ProbeInterval:     d.ProbeInterval,
+		Observer:          d.observer(),
 		SpoofCheck:        d.SpoofCheck,
 		DirectedBroadcast: d.Broadcast,
 		Log:               d.Log,

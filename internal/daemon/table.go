@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"slices"
+	"time"
+
 	"twill/subnet"
 	"twill/tunnel"
 )
@@ -10,17 +13,24 @@ type Table struct {
 	View   subnet.View
 	Peers  []*tunnel.Peer // of View.Peers, in their order
 	Tunnel *tunnel.Table  // of Peers
+	// Changed is when Peers last became other ones.
+	Changed time.Time
 }
 
 // Next makes the table of a new view; the first one of a nil Table. A peer that
 // stays where it is remains the same, and so goes on counting.
 func (t *Table) Next(v subnet.View) *Table {
-	peers := t.nextPeers(v.Peers)
-	var former *tunnel.Table
-	if t != nil {
-		former = t.Tunnel
+	peers, changed := t.nextPeers(v.Peers), time.Now()
+	if t == nil {
+		if !v.Cached.IsZero() {
+			changed = v.Cached
+		}
+		return &Table{View: v, Peers: peers, Tunnel: (*tunnel.Table)(nil).Next(v.Own.Subnet, peers), Changed: changed}
 	}
-	return &Table{View: v, Peers: peers, Tunnel: former.Next(v.Own.Subnet, peers)}
+	if slices.Equal(peers, t.Peers) {
+		changed = t.Changed
+	}
+	return &Table{View: v, Peers: peers, Tunnel: t.Tunnel.Next(v.Own.Subnet, peers), Changed: changed}
 }
 
 // nextPeers walks the peers before and those of the new view side by side, as

@@ -35,9 +35,7 @@ type Options struct {
 // New returns everything that there is under --http-addr.
 func New(o Options) http.Handler {
 	mux := health(o.Daemon)
-	if o.Metrics != nil {
-		mux.Handle("GET "+MetricsPath, o.Metrics)
-	}
+	mux.Handle("GET "+MetricsPath, o.Metrics)
 	return guard(mux, o.Names)
 }
 
