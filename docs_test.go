@@ -268,3 +268,24 @@ func TestDocsDropReasons(t *testing.T) {
 		}
 	}
 }
+
+// The map for contributors has every package.
+func TestDocsPackages(t *testing.T) {
+	raw, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths, err := filepath.Glob("internal/*/*.go")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("internal/*/*.go: %v, %v", paths, err)
+	}
+	packages := map[string]bool{}
+	for _, path := range paths {
+		packages[filepath.Dir(path)] = true
+	}
+	for _, dir := range slices.Sorted(maps.Keys(packages)) {
+		if !bytes.Contains(raw, []byte("`"+dir+"`")) {
+			t.Errorf("docs/architecture.md does not say what %s is", dir)
+		}
+	}
+}
