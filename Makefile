@@ -10,7 +10,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate demo test test-faults test-attack soak race-load system-test lint fuzz bench bench-scale packages test-packages packages-for-tests
+.PHONY: help build generate demo test test-faults test-attack soak race-load system-test lint fuzz bench bench-scale packages test-packages test-page packages-for-tests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,8 @@ race-load: packages-for-tests ## a minute of the soak's full load with the race 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	 if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet -tags attack,systemtest ./...
-	$(GO) run $(STATICCHECK) -tags attack,systemtest ./...
+	$(GO) vet -tags attack,systemtest,browser ./...
+	$(GO) run $(STATICCHECK) -tags attack,systemtest,browser ./...
 
 fuzz: ## run each fuzz target for FUZZTIME (5s)
 	@.ci/fuzz $(FUZZTIME)
@@ -64,6 +64,10 @@ packages: ## build DEBs and RPMs into dist/
 test-packages: packages-for-tests ## build, check, install, upgrade and remove the packages, three minutes; as root
 	@.ci/packages-for-test-packages
 	$(GO) test -tags packages -count=1 -timeout 15m ./packaging
+
+test-page: ## the status page in a browser, a minute; IMAGES=docs/images writes the documentation's pictures
+	@.ci/packages-for-test-page
+	$(GO) test -tags browser -count=1 -timeout 10m ./internal/web $(if $(IMAGES),-run TestScreenshots -images $(abspath $(IMAGES)))
 
 packages-for-tests: ## install the OS packages that the tests need
 	@.ci/packages-for-tests

@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"time"
 
 	"twill/internal/api"
 )
@@ -36,6 +37,7 @@ type Options struct {
 func New(o Options) http.Handler {
 	mux := health(o.Daemon)
 	mux.Handle("GET "+MetricsPath, o.Metrics)
+	mux.Handle("GET /{$}", &page{daemon: o.Daemon, now: time.Now})
 	return guard(mux, o.Names)
 }
 
