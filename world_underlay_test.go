@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,8 +11,10 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 
+	"twill/internal/api"
 	"twill/internal/lab"
 )
 
@@ -109,6 +112,37 @@ func TestWorldPolicyRouting(t *testing.T) {
 	c.silent("the rule is gone", c.pods()[0], c.pods()[1].Addr())
 	c.must(h.Link().RouteDel(blackhole))
 	c.pingSoon(c.pods()[0], c.pods()[1].Addr())
+}
+
+// The way to a peer takes less than the device: the daemon tells the pods, also
+// about super-packets, and their TCP believes it.
+func TestWorldFragmentationNeeded(t *testing.T) {
+	c := newCluster(t, 2, network(testNetwork))
+	c.startAll("--probe-interval", "1s", "--mtu", "1472")
+	h, pods := c.Hosts[0], c.pods()
+	const mtu = 1400
+	c.must(c.SetUnderlayMTU(mtu))
+	c.waitPeer(h, "the path MTU", func(p api.Peer) bool {
+		c.pingAll()
+		return p.PathMTU == mtu-encapsulation
+	})
+	_, err := lab.Transfer(c.ctx, pods[0], pods[1], transferSize)
+	c.must(err)
+	// Each flow learns it once; what is sent before it has heard costs a few windows.
+	if s := c.mustStatus(h); s.Tx.Drops["too-big"] == 0 || s.Tx.Drops["too-big"] > 2000 {
+		t.Errorf("drops are %v, want some too-big, and not many", s.Tx.Drops)
+	}
+	// Another pod has not heard yet.
+	other, err := h.AddPod()
+	c.must(err)
+	_, err = lab.Ping(c.ctx, other, pods[1].Addr(), lab.PingOptions{Size: mtu - encapsulation - ipICMP + 1, DontFragment: true})
+	checkICMPError(t, err, c.subnetOf(h).Addr(), ipv4.ICMPTypeDestinationUnreachable, 4)
+	var e *lab.ICMPError
+	if errors.As(err, &e) && e.MTU != mtu-encapsulation {
+		t.Errorf("the next hop's MTU is told as %d, want %d", e.MTU, mtu-encapsulation)
+	}
+	_, err = lab.Ping(c.ctx, other, pods[1].Addr(), lab.PingOptions{Size: mtu - encapsulation - ipICMP, DontFragment: true})
+	c.must(err)
 }
 
 // Whatever addresses the uplink has besides, packets come from the lease's, which

@@ -78,7 +78,7 @@ func defineFlags(o *options, raw *texts) *flag.FlagSet {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", 3, "`number` of times each measurement is made")
 	flags.IntVar(&o.load.Seconds, "seconds", 1, "length of one bulk or round-trip measurement in `s`")
-	flags.StringVar(&raw.contenders, "contenders", defaultContenders, "comma-separated `names`, or all; also: tinc, openvpn")
+	flags.StringVar(&raw.contenders, "contenders", defaultContenders, "comma-separated `names`, or all; also: twill-unchecked, tinc, openvpn")
 	flags.StringVar(&raw.workloads, "workloads", "all", "comma-separated `names`: "+strings.Join(names(load.All(o.load)), ", "))
 	flags.StringVar(&raw.links, "links", linkVeth+","+linkSegmenting, "comma-separated `kinds` of underlay link: veth (as it is), segmenting (as a plain network card)")
 	flags.StringVar(&o.load.Congestion, "congestion", defaultCongestion, "TCP congestion `control` of bulk flows")

@@ -54,6 +54,7 @@ func All(o Options) []Contender {
 		vxlan{},
 		twill{name: "twill", kind: "userspace", path: o.Twill},
 		twill{name: "twill-plain", kind: "userspace, --offload=off", path: o.Twill, flags: []string{"--offload=off"}},
+		twill{name: "twill-unchecked", kind: "userspace, --spoof-check=off", path: o.Twill, flags: []string{"--spoof-check=off"}},
 		flannel{path: o.Flanneld},
 		fastd{},
 		wireguard{path: o.WireguardGo},
