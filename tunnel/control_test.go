@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+
+	"twill/internal/forge"
 )
 
 func randomControl(r *rand.Rand) controlDatagram {
@@ -62,6 +64,9 @@ func TestParseControlRefuses(t *testing.T) {
 }
 
 // Any datagram is parsed without harm, and what is understood is written back the same, but for what means nothing.
+// FuzzControl receives any bytes as a control datagram of a twill peer. It is heard or dropped as the slow twin of the rules says; what is
+// heard is read as it is written; a probe is answered with one reply of the fixed size, a reply with nothing; and nothing that was not
+// asked for changes what is known of the path.
 func FuzzControl(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 4 {
@@ -71,14 +76,55 @@ func FuzzControl(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte{1})
+	near := NewTwillPeer(nearSubnet, nearEndpoint)
+	rules := forge.Rules{Own: ownSubnet, Leases: []forge.Lease{{Subnet: nearSubnet, Endpoint: nearEndpoint, Twill: true}}, Check: "strict"}
+	rig := newRig(f, SpoofStrict).record()
+	rig.tunnel.SetTable(NewTable(ownSubnet, []*Peer{near}))
+	prober := rig.tunnel.prober
+	prober.replies.interval = 0
+	prober.pathOf(near).replies.interval = 0
+	var answers [][]byte
+	rig.conn.control = func(data []byte, to netip.AddrPort) {
+		if to != nearEndpoint {
+			f.Errorf("answer to %s, want %s", to, nearEndpoint)
+		}
+		answers = append(answers, bytes.Clone(data))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, ok := parseControl(data)
-		if !ok {
+		if !isControl(data) || len(data) > maxPacket {
 			return
 		}
+		answers = nil
+		before := rig.rx()
+		if err := rig.in(Datagram{Data: data, From: nearEndpoint}); err != nil {
+			t.Fatal(err)
+		}
+		after, want := rig.rx(), rules.Inbound(nearEndpoint.Addr(), 0, data)
+		if dropped, n := dropsSince(&before.Drops, &after.Drops); dropped != want.Drop || n > 1 {
+			t.Fatalf("%x dropped as %q, want %q", data, dropped, want.Drop)
+		}
+		if heard := len(prober.received) == 1; heard != want.Control {
+			t.Fatalf("%x heard: %v, want %v", data, heard, want.Control)
+		}
+		if !want.Control {
+			return
+		}
+		m := <-prober.received
+		prober.receive(&m)
 		b := make([]byte, controlLen)
-		if c.put(b); !bytes.Equal(b[:60], data[:60]) {
+		if m.put(b); !bytes.Equal(b[:60], data[:60]) {
 			t.Errorf("%x became %x", data, b)
+		}
+		switch {
+		case data[1] == controlReply && len(answers) > 0:
+			t.Errorf("a reply is answered %x", answers)
+		case data[1] == controlProbe:
+			if len(answers) != 1 || len(answers[0]) != controlLen || answers[0][1] != controlReply || !bytes.Equal(answers[0][8:16], data[8:16]) {
+				t.Errorf("the probe %x is answered %x", data, answers)
+			}
+		}
+		if s := near.Stats(); s.Path.ProbesAnswered != 0 || s.Path.RTT != 0 || s.Path.MTU != 0 {
+			t.Errorf("%x, which nobody asked for, changed the path to %+v", data, s.Path)
 		}
 	})
 }

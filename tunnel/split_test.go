@@ -281,6 +281,7 @@ func FuzzSplit(f *testing.F) {
 		if len(segments) == 0 && after.Dropped() == before.Dropped() {
 			t.Fatal("neither sent nor dropped")
 		}
+		var sent []byte // data of the segments
 		for i, segment := range segments {
 			length, reason := checkHeader(segment, len(segment))
 			if reason != kept || length != len(segment) || len(segment) > len(packet) {
@@ -295,6 +296,24 @@ func FuzzSplit(f *testing.F) {
 			if i < len(segments)-1 && len(segment) != len(segments[0]) || len(segment) > len(segments[0]) {
 				t.Errorf("segment %d of %d has %d bytes, the first %d", i, len(segments), len(segment), len(segments[0]))
 			}
+			if id := binary.BigEndian.Uint16(packet[offID:]) + uint16(i); binary.BigEndian.Uint16(segment[offID:]) != id {
+				t.Errorf("segment %d has ID %d, want %d", i, binary.BigEndian.Uint16(segment[offID:]), id)
+			}
+			sent = append(sent, segment[slowHeadersLen(segment):]...)
+		}
+		if s.vnet.isSuper() && len(segments) > 0 {
+			if want := packet[slowHeadersLen(packet):binary.BigEndian.Uint16(packet[offTotalLength:])]; !bytes.Equal(sent, want) {
+				t.Errorf("the segments carry %x, want %x", sent, want)
+			}
 		}
 	})
+}
+
+// slowHeadersLen returns the length of the IP and the TCP or UDP header of a packet.
+func slowHeadersLen(packet []byte) int {
+	ip := int(packet[0]&0xf) * 4
+	if packet[offProtocol] == protocolTCP {
+		return ip + int(packet[ip+12]>>4)*4
+	}
+	return ip + 8
 }
