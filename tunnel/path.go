@@ -21,11 +21,17 @@ type path struct {
 	answered  uint64
 	history   uint32 // of the last probes, the latest in bit 0: 1 if it was answered
 	lastReply time.Time
-	clock     time.Duration // by how much the peer's clock is ahead
+	// silentSince is when the first probe after the last reply was sent.
+	silentSince time.Time
+	clock       time.Duration // by how much the peer's clock is ahead
 
 	rtt  rttEstimate
 	loss lossEstimate
 	mtu  pathMTU
+
+	// inquired says that the network was listened to while the peer did not answer, refusal what it said last.
+	inquired bool
+	refusal  Refusal
 
 	kernelLimit int // what the kernel takes for the path's limit; 0: not known
 
@@ -80,6 +86,9 @@ type probe struct {
 // probed notes a probe that is being sent and returns it. tx counts the packets sent to the peer.
 func (p *path) probed(id, tx uint64, now time.Time) probe {
 	p.tx++
+	if p.history&1 == 1 || p.sent == 0 {
+		p.silentSince = now
+	}
 	probe := probe{id: id, sent: now, tx: tx + p.tx}
 	p.probes[p.sent%pendingProbes] = probe
 	p.sent++
@@ -97,6 +106,7 @@ func (p *path) replied(c *controlDatagram, rx uint64, now time.Time) bool {
 		p.history |= 1 << age
 		p.answered++
 		p.lastReply = now
+		p.inquired, p.refusal = false, Refusal{}
 		took := now.Sub(probe.sent)
 		rtt := took - min(took, time.Duration(c.hold)) // less than nothing is a lie
 		p.rtt.add(rtt)
@@ -128,6 +138,11 @@ type PathStats struct {
 	ProbesSent, ProbesAnswered uint64
 	// Unanswered is how many of the last probes in a row had no answer.
 	Unanswered int
+	// UnansweredSince is when the first of them was sent.
+	UnansweredSince time.Time
+	// Inquired says that the network was listened to since, Refusal what it said last.
+	Inquired bool
+	Refusal  Refusal
 	// LastReply is when the last one came; zero if none did.
 	LastReply time.Time
 	// RTT is the smoothed round-trip time, RFC 6298, of which RTTVar is the mean deviation; MinRTT and LastRTT are single ones. All
@@ -159,12 +174,17 @@ func (p *path) stats(now time.Time) PathStats {
 		ProbesSent:     p.sent,
 		ProbesAnswered: p.answered,
 		Unanswered:     p.unanswered(now),
+		Inquired:       p.inquired,
+		Refusal:        p.refusal,
 		LastReply:      p.lastReply,
 		RTT:            p.rtt.smoothed,
 		RTTVar:         p.rtt.variation,
 		MinRTT:         p.rtt.min,
 		LastRTT:        p.rtt.last,
 		ClockAhead:     p.clock,
+	}
+	if s.Unanswered > 0 {
+		s.UnansweredSince = p.silentSince
 	}
 	s.LossOut, s.LossIn = p.loss.out(), p.loss.in()
 	// The latest probe may still be answered.

@@ -283,6 +283,9 @@ func (p *prober) probe(peer *Peer, now time.Time) {
 	path.setDue(now, wait, path.inUse(now))
 	p.observer.ProbeSent()
 	_ = p.send(peer, &controlDatagram{typ: controlProbe, id: probe.id}, controlLen)
+	if missed >= unreachableAfter-1 {
+		p.tunnel.asker.ask(peer)
+	}
 }
 
 // receive takes a control datagram.

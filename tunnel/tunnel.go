@@ -20,7 +20,7 @@
 // locks, logs or formats.
 //
 // Beside them the prober (prober.go) asks the peers that run twill how they are, in control datagrams (control.go), and finds how
-// large the packets to each may be (pathmtu.go).
+// large the packets to each may be (pathmtu.go). What the network says about those that do not answer the inquirer (inquirer.go) reads.
 //
 // Lengths are in bytes and count the inner IP packet with its header, without the outer IP and UDP headers. Bursts belong
 // to the Queue or Conn that returned them and are valid until its next Read or Receive; until then the tunnel may rewrite
@@ -87,6 +87,7 @@ type Tunnel struct {
 	table  atomic.Pointer[Table]
 	hosts  atomic.Pointer[hostAddresses]
 	prober *prober
+	asker  *inquirer
 	log    *slog.Logger
 
 	mu          sync.Mutex // of Rebind and interrupt
@@ -128,6 +129,7 @@ func New(config Config) (*Tunnel, error) {
 	t.SetTable(NewTable(netip.Prefix{}, nil))
 	t.SetHostAddresses(nil)
 	t.prober = newProber(t, config)
+	t.asker = newInquirer(t)
 	for i, queue := range queues {
 		conn := newConnRef(config.Conns[i])
 		t.lanes = append(t.lanes, lane{
@@ -160,6 +162,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 		group.Go(func() error { return inLane(ctx, "inbound", i, lane.inbound.burst) })
 	}
 	group.Go(func() error { return t.prober.run(ctx) })
+	group.Go(func() error { return t.asker.run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		return t.interrupt()

@@ -62,10 +62,12 @@ type Peer struct {
 	Node     string         `json:"node"`
 	NodeID   string         `json:"node_id"`
 	State    PeerState      `json:"state"`
-	// Reason is why the State is not up, and Remedy what to do about it.
-	Reason   string    `json:"reason,omitempty"`
-	Remedy   string    `json:"remedy,omitempty"`
-	LastSeen time.Time `json:"last_seen,omitzero"` // absent: never
+	// Reason is why the State is not up, and Remedy what to do about it. ReasonCode
+	// is the reason for programs, of a peer that is unreachable.
+	Reason     string    `json:"reason,omitempty"`
+	ReasonCode string    `json:"reason_code,omitempty"`
+	Remedy     string    `json:"remedy,omitempty"`
+	LastSeen   time.Time `json:"last_seen,omitzero"` // absent: never
 	// ClaimedFrom is an address that is not the endpoint's, from where packets came
 	// that claim the peer's subnet, in the last two minutes. They are dropped.
 	ClaimedFrom netip.Addr `json:"claimed_from,omitzero"`
@@ -175,6 +177,18 @@ const (
 	ProblemPeersUnreachable = "peers-unreachable" // peers do not answer
 	ProblemClock            = "clock"             // this host's clock or a peer's is off
 	ProblemUnknownEndpoint  = "unknown-endpoint"  // somebody without a lease keeps sending
+)
+
+// The codes of a Peer that is unreachable.
+const (
+	ProblemPeerHost        = "peer-host"        // its host does not answer
+	ProblemPeerDaemon      = "peer-daemon"      // its host is there, its daemon is not
+	ProblemPeerAddress     = "peer-address"     // it speaks from another address than its lease's
+	ProblemPeerOneWay      = "peer-one-way"     // its packets arrive, ours do not
+	ProblemPeerDropped     = "peer-dropped"     // something drops the packets without a word
+	ProblemPeerForbidden   = "peer-forbidden"   // a firewall refuses our packets, and says so
+	ProblemPeerRoute       = "peer-route"       // no route leads to it
+	ProblemPeerUnreachable = "peer-unreachable" // it does not answer; why is not known yet
 )
 
 // Etcd says whether etcd does what it is asked, and since when.

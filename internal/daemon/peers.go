@@ -13,9 +13,6 @@ import (
 const (
 	// silentAfter is how long a peer may send nothing and still count as up.
 	silentAfter = 2 * time.Minute
-	// heardWithin is how recent the last packet of a peer is that sends but does
-	// not answer.
-	heardWithin = 10 * time.Second
 	// claimStays is how long it is told that somebody uses a peer's name: longer
 	// than the pause between probes.
 	claimStays = 2 * time.Minute
@@ -54,6 +51,9 @@ func reportPeer(p *subnet.Peer, stats tunnel.PeerStats, mtu int, now time.Time) 
 		ProbesSent: stats.Path.ProbesSent, ProbesAnswered: stats.Path.ProbesAnswered,
 		RxPackets: stats.RxPackets, RxBytes: stats.RxBytes,
 		TxPackets: stats.TxPackets, TxBytes: stats.TxBytes, Drops: stats.Dropped(), DropReasons: dropReasons(stats.Drops[:]),
+	}
+	if state == api.StateUnreachable {
+		a.ReasonCode = unreachable(p, &stats, now).Code
 	}
 	if stats.Path.MTU != 0 {
 		a.PathMTU = stats.Path.MTU
@@ -95,7 +95,8 @@ func peerReason(p *subnet.Peer, stats *tunnel.PeerStats, state api.PeerState, no
 		return fmt.Sprintf("no answer to %d probes, and its lease says control protocol %d, of which this twill knows up to %d", stats.Path.Unanswered, p.Proto, subnet.ProtoVersion),
 			"upgrade twill on this host"
 	case api.StateUnreachable:
-		return unreachable(p, stats, now)
+		problem := unreachable(p, stats, now)
+		return problem.Problem, problem.Remedy
 	case api.StateUp:
 		return "", ""
 	}
@@ -106,27 +107,6 @@ func peerReason(p *subnet.Peer, stats *tunnel.PeerStats, state api.PeerState, no
 		return "it is not probed", "nothing; with --probe-interval it would be"
 	}
 	return "it has not been heard since its last reply", "wait some seconds: probes will tell"
-}
-
-// unreachable says of a peer that does not answer probes what can be told of the reason.
-func unreachable(p *subnet.Peer, stats *tunnel.PeerStats, now time.Time) (reason, remedy string) {
-	reason = fmt.Sprintf("no answer to %d probes", stats.Path.Unanswered)
-	silent := now.Sub(stats.LastSeen)
-	port := p.Endpoint.Port()
-	if from := claimedFrom(stats, now); from.IsValid() {
-		return fmt.Sprintf("%s; packets that claim its subnet come from %s, but its lease says %s", reason, from, p.Endpoint.Addr()),
-			fmt.Sprintf("is its --public-ip right? If it is behind a NAT, it has to be %s", from)
-	}
-	switch {
-	case stats.LastSeen.IsZero():
-		return reason + ", and nothing was ever heard of it",
-			fmt.Sprintf("is its daemon running, %s its address, and UDP to port %d let through?", p.Endpoint.Addr(), port)
-	case silent < heardWithin:
-		return reason + ", though its packets arrive: what we send does not reach it, or it does not take it",
-			fmt.Sprintf("is UDP to its port %d let through, and does `twill peers` there show this host's right address?", port)
-	}
-	return fmt.Sprintf("%s, and nothing heard for %s", reason, silent.Round(time.Second)),
-		fmt.Sprintf("is the host up, its daemon running, and UDP to port %d let through both ways?", port)
 }
 
 // claimedFrom is the address, if there is one, that packets lately came from which claim to be the peer's.

@@ -1,0 +1,138 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// An inquirer finds out why peers do not answer. It sends each that the prober hands over a probe from a socket of its own, whose error
+// queue keeps what the network says about it: that of the packets' sockets would cost them their own errors. How many it is handed
+// is bounded as the prober's probes are.
+type inquirer struct {
+	tunnel *Tunnel
+	peers  chan *Peer // from the prober
+	socket socket     // zero while nothing is asked
+	local  netip.Addr // that the socket is bound to
+	// waiting are the peers about which the network may yet say something, by endpoint.
+	waiting map[netip.AddrPort]inquiry
+}
+
+// An inquiry is a probe that was sent.
+type inquiry struct {
+	peer *Peer
+	sent time.Time
+}
+
+const (
+	// inquiryPause is how often the inquirer looks for what was said.
+	inquiryPause = 250 * time.Millisecond
+	// inquiryTimeout leaves time for three ARP requests, a second apart, and for a router that does the same.
+	inquiryTimeout = 5 * time.Second
+)
+
+func newInquirer(t *Tunnel) *inquirer {
+	return &inquirer{tunnel: t, peers: make(chan *Peer, 64), waiting: map[netip.AddrPort]inquiry{}}
+}
+
+// ask has the inquirer ask about peer, unless it is busy with many others.
+func (q *inquirer) ask(peer *Peer) {
+	select {
+	case q.peers <- peer:
+	default:
+	}
+}
+
+// run asks until ctx is done.
+func (q *inquirer) run(ctx context.Context) error {
+	defer q.close()
+	tick := time.NewTicker(inquiryPause)
+	tick.Stop()
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case peer := <-q.peers:
+			tick.Reset(inquiryPause)
+			q.send(peer, time.Now())
+		case <-tick.C:
+			q.look(time.Now())
+			if len(q.waiting) == 0 {
+				tick.Stop()
+				q.close()
+			}
+		}
+	}
+}
+
+// send sends a probe to peer. A reply goes to the tunnel's own socket, where nobody waits for it.
+func (q *inquirer) send(peer *Peer, now time.Time) {
+	own := q.tunnel.table.Load().own
+	if _, waits := q.waiting[peer.endpoint]; waits || !own.IsValid() || !q.open() {
+		return
+	}
+	path := peer.path.Load()
+	path.mu.Lock()
+	c := controlDatagram{typ: controlProbe, flags: controlUncounted, subnet: own, time: now.UnixNano(), session: path.session}
+	path.mu.Unlock()
+	var data [controlLen]byte
+	c.put(data[:])
+	q.look(now) // else the send returns what the queue holds
+	q.waiting[peer.endpoint] = inquiry{peer: peer, sent: now}
+	if _, err := q.socket.WriteToUDPAddrPort(data[:], peer.endpoint); err != nil {
+		if errno := unix.Errno(0); errors.As(err, &errno) {
+			q.take(peer.endpoint, Refusal{Err: errno, At: now})
+		}
+	}
+}
+
+// open opens the socket, or another where the tunnel has moved to another address.
+func (q *inquirer) open() bool {
+	local := q.tunnel.conn().LocalAddr().Addr()
+	if q.local == local {
+		return true
+	}
+	q.close()
+	s, err := openInquiring(local)
+	if err != nil {
+		return false // the address is gone: the sockets of the packets say so
+	}
+	q.socket, q.local = s, local
+	return true
+}
+
+func (q *inquirer) close() {
+	if q.local.IsValid() {
+		q.socket.Close()
+		q.socket, q.local = socket{}, netip.Addr{}
+	}
+}
+
+// look takes what the network has said, and takes silence for an answer after a while.
+func (q *inquirer) look(now time.Time) {
+	if q.local.IsValid() {
+		q.socket.refusals(now, q.take)
+	}
+	for endpoint, i := range q.waiting {
+		if now.Sub(i.sent) >= inquiryTimeout {
+			q.take(endpoint, Refusal{})
+		}
+	}
+}
+
+// take notes what was said about the datagram to an endpoint; the zero Refusal: nothing.
+func (q *inquirer) take(to netip.AddrPort, r Refusal) {
+	i, ok := q.waiting[to]
+	if !ok {
+		return
+	}
+	delete(q.waiting, to)
+	path := i.peer.path.Load()
+	path.mu.Lock()
+	path.refusal, path.inquired = r, true
+	path.mu.Unlock()
+}
