@@ -11,6 +11,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"twill/internal/api"
+	"twill/internal/check"
+	"twill/internal/daemon"
 	"twill/internal/fromflannel"
 	"twill/subnet"
 )
@@ -18,24 +21,68 @@ import (
 func checkCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "check",
-		Usage:     "check whether twill can take Flannel's place on this host",
+		Usage:     "find out what keeps twill from working on this host",
 		ArgsUsage: "[FILE...] [-- FLANNELD'S FLAGS]",
-		Description: "With --from-flannel: prints twill's settings that do what flanneld does here, what\n" +
+		Description: "Looks at the kernel, the firewall, the underlay, etcd, Docker's bridge and settings,\n" +
+			"systemd's order and, where the daemon runs, at its peers, and says of each fault what\n" +
+			"to do about it. It changes nothing, and can be run before twill is started. Its flags\n" +
+			"are those of `twill run`, and are read from the same settings.\n\n" +
+			"With --from-flannel: prints twill's settings that do what flanneld does here, what\n" +
 			"differs, what the cluster's etcd says, and the order in which to move a live\n" +
-			"cluster. It changes nothing.\n\n" +
-			"flanneld's settings are those of the process that runs, else those of its usual\n" +
-			"environment files, or of the FILEs and flags that are named here.\n\n" +
-			"Exit code 1: this flanneld does something that twill cannot do.",
-		Flags: []cli.Flag{
+			"cluster. flanneld's settings are those of the process that runs, else those of its\n" +
+			"usual environment files, or of the FILEs and flags that are named here.\n\n" +
+			"Exit code 1: something does not work, or this flanneld does something that twill\n" +
+			"cannot do. Warnings alone leave it at 0.",
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "from-flannel", Usage: "read flanneld's settings"},
-		},
+			jsonFlag(),
+		}, runFlags()...),
 		Before: func(*cli.Context) error { return nil }, // arguments may begin with a dash
 		Action: func(c *cli.Context) error {
-			if !c.Bool("from-flannel") {
-				return usagef("check: want --from-flannel")
+			if c.Bool("from-flannel") {
+				return checkFromFlannel(c)
 			}
-			return checkFromFlannel(c)
+			if err := noArguments(c); err != nil {
+				return err
+			}
+			return checkHost(c)
 		},
+	}
+}
+
+// checkHost prints what is found on this host.
+func checkHost(c *cli.Context) error {
+	cfg, err := daemonConfig(c)
+	if err != nil {
+		return err
+	}
+	if cfg.EmbedEtcd {
+		cfg.Etcd.Endpoints = []string{"http://" + cfg.EmbedEtcdListen.String()}
+	}
+	facts := check.Gather(c.Context, check.Settings{
+		TunName: cfg.TunName, Port: cfg.Port, PublicPort: cfg.PublicPort, MTU: cfg.MTU,
+		SubnetFile: cfg.SubnetFilePath(), StateDir: cfg.StateDir, Underlay: cfg.Underlay,
+		Etcd: cfg.Etcd, SetSysctls: cfg.SetSysctls, ForwardRules: cfg.ForwardRules,
+	}, daemon.SocketPath(cfg.RunDir), daemon.LastEndPath(cfg.RunDir))
+	if c.Context.Err() != nil {
+		return c.Context.Err()
+	}
+	report := api.Check{Schema: api.Schema, Findings: check.Judge(facts)}
+	if err := show(c, report, func(t *table) { findingRows(t, report) }); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(report.Findings, func(f api.Finding) bool { return f.Level == api.LevelFail }) {
+		return exitStatus(exitFailed)
+	}
+	return nil
+}
+
+func findingRows(t *table, report api.Check) {
+	for _, f := range report.Findings {
+		t.row(string(f.Level), f.Code, f.Found)
+		if f.Remedy != "" {
+			t.row(" ", " ", "to do: "+f.Remedy)
+		}
 	}
 }
 

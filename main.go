@@ -76,6 +76,7 @@ func newApp() *cli.App {
 			peersCommand(),
 			statusCommand(),
 			pingCommand(),
+			traceCommand(),
 			configCommand(),
 			dockerOptsCommand(),
 			downCommand(),

@@ -103,7 +103,7 @@ func newPinger(c *cli.Context) (*pinger, error) {
 
 // run sends the probes until there were enough, or ctx ends, which is no error.
 func (p *pinger) run(ctx context.Context) (api.PingReport, error) {
-	report := api.PingReport{To: p.to, Size: p.size, Probes: []api.PingProbe{}}
+	report := api.PingReport{Schema: api.Schema, To: p.to, Size: p.size, Probes: []api.PingProbe{}}
 	var last api.Peer
 	next := time.Now()
 	for seq := 1; p.count == 0 || seq <= p.count; seq++ {

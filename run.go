@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,16 +21,13 @@ import (
 const defaultQueues = 4
 
 func runCommand() *cli.Command {
-	flags := append(etcdFlags(), networkFlags()...)
-	flags = append(flags, hostFlags()...)
-	flags = append(flags, daemonFlags()...)
 	return &cli.Command{
 		Name:  "run",
 		Usage: "run the daemon",
 		Description: "Holds a subnet lease in etcd, carries the packets of this host's pods to the\n" +
 			"hosts that hold the other leases, and writes subnet.env. Each flag is also read\n" +
 			"from the environment; the command line wins.",
-		Flags: flags,
+		Flags: runFlags(),
 		Action: func(c *cli.Context) error {
 			cfg, err := daemonConfig(c)
 			if err != nil {
@@ -41,6 +39,11 @@ func runCommand() *cli.Command {
 			return daemon.Run(c.Context, cfg)
 		},
 	}
+}
+
+// runFlags are the daemon's settings.
+func runFlags() []cli.Flag {
+	return slices.Concat(etcdFlags(), networkFlags(), hostFlags(), daemonFlags())
 }
 
 // networkFlags concern the network and this host's lease in it.

@@ -181,14 +181,14 @@ const (
 
 // The codes of a Peer that is unreachable.
 const (
-	ProblemPeerHost        = "peer-host"        // its host does not answer
-	ProblemPeerDaemon      = "peer-daemon"      // its host is there, its daemon is not
-	ProblemPeerAddress     = "peer-address"     // it speaks from another address than its lease's
-	ProblemPeerOneWay      = "peer-one-way"     // its packets arrive, ours do not
-	ProblemPeerDropped     = "peer-dropped"     // something drops the packets without a word
-	ProblemPeerForbidden   = "peer-forbidden"   // a firewall refuses our packets, and says so
-	ProblemPeerRoute       = "peer-route"       // no route leads to it
-	ProblemPeerUnreachable = "peer-unreachable" // it does not answer; why is not known yet
+	ReasonHost      = "peer-host"        // its host does not answer
+	ReasonDaemon    = "peer-daemon"      // its host is there, its daemon is not
+	ReasonAddress   = "peer-address"     // it speaks from another address than its lease's
+	ReasonOneWay    = "peer-one-way"     // its packets arrive, ours do not
+	ReasonDropped   = "peer-dropped"     // something drops the packets without a word
+	ReasonForbidden = "peer-forbidden"   // a firewall refuses our packets, and says so
+	ReasonRoute     = "peer-route"       // no route leads to it
+	ReasonUnknown   = "peer-unreachable" // it does not answer; why is not known yet
 )
 
 // Etcd says whether etcd does what it is asked, and since when.

@@ -10,8 +10,9 @@ const PingPath = "/v1/ping"
 // Ping is the fate of one probe. Of a peer that is not there, or answers no
 // probes, the HTTP status and its text tell.
 type Ping struct {
-	Peer Peer `json:"peer"`
-	Size int  `json:"size"` // of the probe, bytes
+	Schema int  `json:"schema"`
+	Peer   Peer `json:"peer"`
+	Size   int  `json:"size"` // of the probe, bytes
 	// RTT is in seconds; absent: there was no answer.
 	RTT *float64 `json:"rtt_seconds,omitempty"`
 	// Error says why the probe could not be sent; then no answer was waited for.
@@ -20,6 +21,7 @@ type Ping struct {
 
 // PingReport is what `twill ping --json` prints.
 type PingReport struct {
+	Schema   int            `json:"schema"`
 	To       string         `json:"to"`
 	Node     string         `json:"node"`
 	NodeID   string         `json:"node_id"`

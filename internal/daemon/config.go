@@ -124,7 +124,8 @@ func (c Config) checkHTTP() error {
 	return nil
 }
 
-func (c Config) subnetFile() string {
+// SubnetFilePath is where the run writes its subnet and MTU.
+func (c Config) SubnetFilePath() string {
 	if c.SubnetFile != "" {
 		return c.SubnetFile
 	}

@@ -40,7 +40,7 @@ func Down(l Leftovers) (left []string, err error) {
 		errs = append(errs, err)
 	}
 	errs = append(errs, routes.DeleteDevice(l.TunName))
-	files := []string{SocketPath(l.RunDir), Config{RunDir: l.RunDir, SubnetFile: l.SubnetFile}.subnetFile(), filepath.Join(l.RunDir, "docker"), subnet.CachePath(l.StateDir)}
+	files := []string{SocketPath(l.RunDir), Config{RunDir: l.RunDir, SubnetFile: l.SubnetFile}.SubnetFilePath(), filepath.Join(l.RunDir, "docker"), LastEndPath(l.RunDir), subnet.CachePath(l.StateDir)}
 	if nodeID := subnet.NodeIDPath(l.StateDir); !l.KeepNodeID {
 		files = append(files, nodeID)
 	} else if _, err := os.Stat(nodeID); err == nil {

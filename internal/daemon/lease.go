@@ -189,7 +189,7 @@ func (d *daemon) nodeID() (string, error) {
 
 // previousSubnet is what an earlier run, or Flannel, wrote to the subnet file.
 func (d *daemon) previousSubnet() netip.Prefix {
-	e, err := subnet.ReadEnv(d.subnetFile())
+	e, err := subnet.ReadEnv(d.SubnetFilePath())
 	if err != nil {
 		if !errors.Is(err, os.ErrNotExist) {
 			d.Log.Warn("the previous subnet is not known", "err", err)

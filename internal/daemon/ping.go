@@ -82,7 +82,7 @@ func (d *daemon) ping(r *http.Request) (api.Ping, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	reply, err := d.tunnel.Ping(ctx, t.Peers[i], size)
-	a := api.Ping{Size: size, Peer: reportPeer(t.View.Peers[i], t.Peers[i].Stats(), int(d.mtu.Load()), time.Now())}
+	a := api.Ping{Schema: api.Schema, Size: size, Peer: reportPeer(t.View.Peers[i], t.Peers[i].Stats(), int(d.mtu.Load()), time.Now())}
 	switch {
 	case err == nil:
 		rtt := reply.RTT.Seconds()

@@ -34,7 +34,7 @@ func (d *daemon) notifyReady() {
 		d.news.skipped(s)
 	}
 	d.logOffloads()
-	d.Log.Info("ready", "subnet", d.own.Subnet, "device", d.TunName, "mtu", d.mtu.Load(), "queues", d.Queues, "peers", len(v.Peers), "subnet-file", d.subnetFile())
+	d.Log.Info("ready", "subnet", d.own.Subnet, "device", d.TunName, "mtu", d.mtu.Load(), "queues", d.Queues, "peers", len(v.Peers), "subnet-file", d.SubnetFilePath())
 	d.notify(systemd.SdNotifyReady + "\n" + d.statusLine(v))
 }
 

@@ -85,7 +85,10 @@ func Run(ctx context.Context, c Config) error {
 		}
 		return err
 	}
-	return d.serve(ctx)
+	d.forgetEnd()
+	err := d.serve(ctx)
+	d.noteEnd(err)
+	return err
 }
 
 func (d *daemon) onUndo(f func(context.Context)) { d.undo = append(d.undo, f) }

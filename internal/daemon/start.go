@@ -62,13 +62,13 @@ func (d *daemon) checkPrivileges(context.Context) error {
 // daemon, and proves that subnet.env can be written.
 func (d *daemon) makeDirs(context.Context) error {
 	for flag, dir := range map[string]string{
-		"run-dir": d.RunDir, "state-dir": d.StateDir, "subnet-file": filepath.Dir(d.subnetFile()),
+		"run-dir": d.RunDir, "state-dir": d.StateDir, "subnet-file": filepath.Dir(d.SubnetFilePath()),
 	} {
 		if err := d.makeDir(dir); err != nil {
 			return fmt.Errorf("%s: %w", flag, err)
 		}
 	}
-	if err := subnet.ProbeEnv(d.subnetFile()); err != nil {
+	if err := subnet.ProbeEnv(d.SubnetFilePath()); err != nil {
 		return fmt.Errorf("subnet-file: %w", err)
 	}
 	lock, err := lockDir(d.RunDir)

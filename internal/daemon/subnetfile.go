@@ -8,7 +8,7 @@ import (
 )
 
 func (d *daemon) writeSubnetFile(context.Context) error {
-	return subnet.WriteEnv(d.subnetFile(), d.subnetEnv())
+	return subnet.WriteEnv(d.SubnetFilePath(), d.subnetEnv())
 }
 
 func (d *daemon) subnetEnv() subnet.Env {
@@ -24,12 +24,12 @@ func (d *daemon) subnetEnv() subnet.Env {
 // now: the MTU has changed, or somebody has removed it.
 func (d *daemon) keepSubnetFile() error {
 	want := d.subnetEnv()
-	if have, err := subnet.ReadEnv(d.subnetFile()); err == nil && have == want {
+	if have, err := subnet.ReadEnv(d.SubnetFilePath()); err == nil && have == want {
 		return nil
 	}
-	if err := subnet.WriteEnv(d.subnetFile(), want); err != nil {
+	if err := subnet.WriteEnv(d.SubnetFilePath(), want); err != nil {
 		return fmt.Errorf("it should say subnet %s and MTU %d: %w", want.Subnet, want.MTU, err)
 	}
-	d.Log.Info("wrote the subnet file anew", "path", d.subnetFile(), "mtu", want.MTU)
+	d.Log.Info("wrote the subnet file anew", "path", d.SubnetFilePath(), "mtu", want.MTU)
 	return nil
 }

@@ -31,13 +31,13 @@ func unreachable(p *subnet.Peer, stats *tunnel.PeerStats, now time.Time) api.Pro
 	switch {
 	case claimed.IsValid():
 		return api.Problem{
-			Code:    api.ProblemPeerAddress,
+			Code:    api.ReasonAddress,
 			Problem: fmt.Sprintf("%s at %s, while datagrams in its name come from %s and are not accepted: its public IP is wrong, or a NAT changes its address", missed, at.Addr(), claimed),
 			Remedy:  fmt.Sprintf("if %s is %s, start twill there without --public-ip or with --public-ip %s; if a NAT is between, give it the address and port that the NAT has outside (--public-ip, --public-port)", claimed, who, claimed),
 		}
 	case stats.LastSeen.Sub(path.UnansweredSince) > heardMargin && now.Sub(stats.LastSeen) < heardWithin:
 		return api.Problem{
-			Code:    api.ProblemPeerOneWay,
+			Code:    api.ReasonOneWay,
 			Problem: missed + ", though its packets arrive: what we send does not reach it" + refused(path.Refusal),
 			Remedy:  fmt.Sprintf("let UDP to %s through: in the firewall of %s, on the way, and in this host's output", at, who),
 		}
@@ -45,14 +45,14 @@ func unreachable(p *subnet.Peer, stats *tunnel.PeerStats, now time.Time) api.Pro
 		return refusal(missed, at, who, path.Refusal)
 	case path.Inquired:
 		return api.Problem{
-			Code:    api.ProblemPeerDropped,
-			Problem: fmt.Sprintf("%s, %s, and the network says nothing: something drops UDP in silence, or its daemon hangs", missed, heard(stats, now)),
+			Code:    api.ReasonDropped,
+			Problem: fmt.Sprintf("%s, %s, and the network says nothing: something drops UDP in silence, its daemon hangs, or its host has just died (ARP takes up to a minute to tell)", missed, heard(stats, now)),
 			Remedy: fmt.Sprintf("let UDP to %s and back through, on the way and in the firewalls of both hosts; `twill peers` on %s tells more: if it says that our packets arrive, only the way back is closed",
 				at, who),
 		}
 	}
 	return api.Problem{
-		Code:    api.ProblemPeerUnreachable,
+		Code:    api.ReasonUnknown,
 		Problem: missed + ", " + heard(stats, now),
 		Remedy:  fmt.Sprintf("look whether twill runs on %s, and let UDP to %s and back through", who, at),
 	}
@@ -68,26 +68,26 @@ func heard(stats *tunnel.PeerStats, now time.Time) string {
 
 // refusal explains what the network says of what is sent to a peer.
 func refusal(missed string, at netip.AddrPort, who string, r tunnel.Refusal) api.Problem {
-	p := api.Problem{Code: api.ProblemPeerUnreachable}
+	p := api.Problem{Code: api.ReasonUnknown}
 	switch {
 	case r.Prohibited():
-		p.Code = api.ProblemPeerForbidden
+		p.Code = api.ReasonForbidden
 		p.Problem = fmt.Sprintf("%s: a firewall at %s refuses what we send", missed, r.From)
 		p.Remedy = fmt.Sprintf("let UDP to %s through there", at)
 	case errors.Is(r.Err, unix.ECONNREFUSED):
-		p.Code = api.ProblemPeerDaemon
+		p.Code = api.ReasonDaemon
 		p.Problem = fmt.Sprintf("%s: its host is there, but nobody listens on UDP port %d: its twill does not run", missed, at.Port())
 		p.Remedy = fmt.Sprintf("on %s: `systemctl start twill`, and `journalctl -u twill` for why it ended; if it runs, its firewall rejects the port", who)
 	case errors.Is(r.Err, unix.EHOSTUNREACH) && (!r.From.IsValid() || r.From != at.Addr()):
-		p.Code = api.ProblemPeerHost
+		p.Code = api.ReasonHost
 		p.Problem = fmt.Sprintf("%s: no host answers at %s%s: it is down or cut off, or that is not its address", missed, at.Addr(), saidBy(r))
 		p.Remedy = fmt.Sprintf("look whether %s runs, has its link, and has the address %s", who, at.Addr())
 	case errors.Is(r.Err, unix.ENETUNREACH):
-		p.Code = api.ProblemPeerRoute
+		p.Code = api.ReasonRoute
 		p.Problem = fmt.Sprintf("%s: there is no route to %s%s", missed, at.Addr(), saidBy(r))
 		p.Remedy = fmt.Sprintf("add a route to it; `ip route get %s` shows what the kernel would do", at.Addr())
 	case errors.Is(r.Err, unix.EPERM), errors.Is(r.Err, unix.EACCES):
-		p.Code = api.ProblemPeerForbidden
+		p.Code = api.ReasonForbidden
 		p.Problem = fmt.Sprintf("%s: a rule of this host forbids what we send", missed)
 		p.Remedy = fmt.Sprintf("let UDP to %s out: `iptables -S OUTPUT`, `nft list ruleset`", at)
 	default:

@@ -40,17 +40,17 @@ func TestUnreachable(t *testing.T) {
 		code            string
 		problem, remedy string // a part of each
 	}{
-		{"not asked yet", away(tunnel.PathStats{}, 0), api.ProblemPeerUnreachable, "nothing was ever heard", "twill runs on node2"},
-		{"silence", away(tunnel.PathStats{Inquired: true}, 25*time.Second), api.ProblemPeerDropped, "nothing heard for 25s, and the network says nothing", "twill peers"},
-		{"one way", away(tunnel.PathStats{Inquired: true}, 5*time.Second), api.ProblemPeerOneWay, "what we send does not reach it", "192.0.2.2:8285"},
-		{"heard at the beginning only", away(tunnel.PathStats{Inquired: true}, 19500*time.Millisecond), api.ProblemPeerDropped, "nothing heard for 20s", ""},
-		{"nobody listens", away(says(unix.ECONNREFUSED, 3, 3, peer.Endpoint.Addr()), 25*time.Second), api.ProblemPeerDaemon, "nobody listens on UDP port 8285", "systemctl start twill"},
-		{"no ARP", away(says(unix.EHOSTUNREACH, 3, 1, own), 25*time.Second), api.ProblemPeerHost, "no host answers at 192.0.2.2", "has its link"},
-		{"prohibited", away(says(unix.EHOSTUNREACH, 3, 13, router), 25*time.Second), api.ProblemPeerForbidden, "a firewall at 192.0.2.254", "192.0.2.2:8285"},
-		{"no route", away(says(unix.ENETUNREACH, 0, 0, netip.Addr{}), 0), api.ProblemPeerRoute, "no route", "ip route get 192.0.2.2"},
-		{"own output", away(says(unix.EPERM, 0, 0, netip.Addr{}), 0), api.ProblemPeerForbidden, "a rule of this host", "OUTPUT"},
-		{"wrong address", claimed(5 * time.Second), api.ProblemPeerAddress, "come from 192.0.2.254", "--public-ip"},
-		{"was at another address", claimed(time.Hour), api.ProblemPeerDropped, "nothing was ever heard", ""},
+		{"not asked yet", away(tunnel.PathStats{}, 0), api.ReasonUnknown, "nothing was ever heard", "twill runs on node2"},
+		{"silence", away(tunnel.PathStats{Inquired: true}, 25*time.Second), api.ReasonDropped, "nothing heard for 25s, and the network says nothing", "twill peers"},
+		{"one way", away(tunnel.PathStats{Inquired: true}, 5*time.Second), api.ReasonOneWay, "what we send does not reach it", "192.0.2.2:8285"},
+		{"heard at the beginning only", away(tunnel.PathStats{Inquired: true}, 19500*time.Millisecond), api.ReasonDropped, "nothing heard for 20s", ""},
+		{"nobody listens", away(says(unix.ECONNREFUSED, 3, 3, peer.Endpoint.Addr()), 25*time.Second), api.ReasonDaemon, "nobody listens on UDP port 8285", "systemctl start twill"},
+		{"no ARP", away(says(unix.EHOSTUNREACH, 3, 1, own), 25*time.Second), api.ReasonHost, "no host answers at 192.0.2.2", "has its link"},
+		{"prohibited", away(says(unix.EHOSTUNREACH, 3, 13, router), 25*time.Second), api.ReasonForbidden, "a firewall at 192.0.2.254", "192.0.2.2:8285"},
+		{"no route", away(says(unix.ENETUNREACH, 0, 0, netip.Addr{}), 0), api.ReasonRoute, "no route", "ip route get 192.0.2.2"},
+		{"own output", away(says(unix.EPERM, 0, 0, netip.Addr{}), 0), api.ReasonForbidden, "a rule of this host", "OUTPUT"},
+		{"wrong address", claimed(5 * time.Second), api.ReasonAddress, "come from 192.0.2.254", "--public-ip"},
+		{"was at another address", claimed(time.Hour), api.ReasonDropped, "nothing was ever heard", ""},
 	} {
 		got := unreachable(peer, &tt.stats, now)
 		if got.Code != tt.code || !strings.Contains(got.Problem, tt.problem) || !strings.Contains(got.Remedy, tt.remedy) || got.Remedy == "" {
