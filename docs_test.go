@@ -20,6 +20,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"twill/internal/clidoc"
 	"twill/tunnel"
 )
 
@@ -36,6 +37,37 @@ func TestReferenceIsCurrent(t *testing.T) {
 	if !bytes.Equal(got, want.Bytes()) {
 		t.Error("docs/reference.md is not what the commands say now: run `make generate`")
 	}
+}
+
+// The reference has every command with every option, and each option's variables.
+func TestReferenceIsComplete(t *testing.T) {
+	var b strings.Builder
+	if err := writeReference(&b); err != nil {
+		t.Fatal(err)
+	}
+	var check func(p clidoc.Page)
+	check = func(p clidoc.Page) {
+		_, section, found := strings.Cut(b.String(), "\n### "+strings.Join(p.Path, " ")+"\n")
+		section, _, _ = strings.Cut(section, "\n#")
+		if !found && len(p.Path) > 1 {
+			t.Errorf("the reference lacks %s", strings.Join(p.Path, " "))
+		}
+		if strings.Contains(section, "](#options-for-etcd)") {
+			_, group, _ := strings.Cut(b.String(), "\n## Options for etcd\n")
+			section += group
+		}
+		for _, f := range p.Flags {
+			for _, word := range append([]string{f.Names[0]}, f.Env...) {
+				if !strings.Contains(section, word) {
+					t.Errorf("the reference of %s lacks %s", strings.Join(p.Path, " "), word)
+				}
+			}
+		}
+		for _, c := range p.Commands {
+			check(c)
+		}
+	}
+	check(clidoc.Program(newApp()))
 }
 
 // Every link within the repository leads somewhere, and every other one is an address.
