@@ -74,7 +74,7 @@ func (m *Manager) take(ctx context.Context, c choice) (l Lease, won bool, err er
 	if !c.held.Reserved() {
 		ttl, err := m.registry.renew(ctx, c.held.ID)
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-			return Lease{}, false, nil // it expired between the snapshot and now
+			return m.relet(ctx, *c.held)
 		}
 		if err != nil {
 			return Lease{}, false, err

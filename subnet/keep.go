@@ -34,10 +34,46 @@ func (m *Manager) keep(ctx context.Context) error {
 	}
 	m.due.renew = time.Now().Add(m.retryAfter())
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		return m.check(ctx)
+		return m.lostLease(ctx)
 	}
 	m.unreachable(err)
 	return nil
+}
+
+// lostLease looks what has become of the key, now that our etcd lease is gone. An
+// etcd that has kept it all the same would keep it for ever.
+func (m *Manager) lostLease(ctx context.Context) error {
+	lost := m.own.ID
+	if err := m.check(ctx); err != nil || m.own.ID != lost || !m.etcd.Serves {
+		return err
+	}
+	l, won, err := m.relet(ctx, m.own)
+	switch {
+	case err != nil:
+		m.unreachable(err)
+	case won:
+		m.own = l
+		m.publish()
+	}
+	return nil
+}
+
+// relet puts l, which is ours, on an etcd lease that exists. won is false where it
+// has expired or changed since it was read.
+func (m *Manager) relet(ctx context.Context, l Lease) (Lease, bool, error) {
+	asked, value := now(), m.wanted(l)
+	l, won, err := m.registry.relet(ctx, l, value, m.opt.TTL)
+	if l.ID != 0 {
+		m.granted = append(m.granted, l.ID)
+	}
+	if err != nil {
+		m.noteLost(value)
+	}
+	if won {
+		m.renewed(asked, m.opt.TTL)
+		m.log.Warn("etcd had our key, but not the lease that it was on; put it on a new one", "lease", l.Name)
+	}
+	return l, won, err
 }
 
 // retryEvery is the longest pause between tries to renew or check while etcd is

@@ -107,6 +107,23 @@ func (r *Registry) lease(ctx context.Context, name string) (l Lease, found bool,
 // faster. After an error the outcome is unknown: read again and compare. The
 // key may then hang on the etcd lease l.ID, unless that is 0.
 func (r *Registry) create(ctx context.Context, key Key, v Value, ttl time.Duration) (l Lease, won bool, err error) {
+	l = Lease{Name: key.String(), Key: key}
+	l, won, err = r.putOnNew(ctx, l, v, ttl, clientv3.Compare(clientv3.CreateRevision(r.leaseKey(l.Name)), "=", 0))
+	if won {
+		l.CreateRevision = l.ModRevision
+	}
+	return l, won, err
+}
+
+// relet puts the key, as long as it is as l says, on a new etcd lease: the one that
+// l names is gone, though it should have taken the key with it. Results are as
+// those of create.
+func (r *Registry) relet(ctx context.Context, l Lease, v Value, ttl time.Duration) (relet Lease, won bool, err error) {
+	return r.putOnNew(ctx, l, v, ttl, clientv3.Compare(clientv3.ModRevision(r.leaseKey(l.Name)), "=", l.ModRevision))
+}
+
+// putOnNew writes v to l's key, under the condition, with a new etcd lease.
+func (r *Registry) putOnNew(ctx context.Context, l Lease, v Value, ttl time.Duration, condition clientv3.Cmp) (put Lease, won bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
 	defer cancel()
 	client, err := r.connect(ctx)
@@ -117,14 +134,12 @@ func (r *Registry) create(ctx context.Context, key Key, v Value, ttl time.Durati
 	if err != nil {
 		return Lease{}, false, fmt.Errorf("grant a lease of %v: %w", ttl, err)
 	}
-	name := key.String()
-	etcdKey := r.leaseKey(name)
 	resp, err := client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(etcdKey), "=", 0)).
-		Then(clientv3.OpPut(etcdKey, string(v.Marshal()), clientv3.WithLease(grant.ID))).
+		If(condition).
+		Then(clientv3.OpPut(r.leaseKey(l.Name), string(v.Marshal()), clientv3.WithLease(grant.ID))).
 		Commit()
 	if err != nil {
-		if !transient(err) { // refused for certain
+		if refused(err) {
 			r.revokeUnused(ctx, grant.ID)
 			return Lease{}, false, err
 		}
@@ -134,8 +149,8 @@ func (r *Registry) create(ctx context.Context, key Key, v Value, ttl time.Durati
 		r.revokeUnused(ctx, grant.ID)
 		return Lease{}, false, nil
 	}
-	rev := resp.Header.Revision
-	return Lease{Name: name, Key: key, Value: v, ID: grant.ID, CreateRevision: rev, ModRevision: rev}, true, nil
+	l.Value, l.ID, l.ModRevision, l.Err = v, grant.ID, resp.Header.Revision, nil
+	return l, true, nil
 }
 
 // update writes a new value under the same etcd lease (or none: a reservation

@@ -148,6 +148,13 @@ func transient(err error) bool {
 	return false
 }
 
+// refused reports whether etcd itself has said no to a write: it was not made. All
+// other errors, that of an ended context too, leave it open.
+func refused(err error) bool {
+	var e rpctypes.EtcdError
+	return errors.As(err, &e) && e.Code() != codes.Unavailable && e.Code() != codes.DeadlineExceeded
+}
+
 // refuses reports whether err is a no of an etcd that is there: in want of space,
 // of a right, a login or a certificate that it trusts, or that we trust.
 func refuses(err error) bool {

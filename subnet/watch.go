@@ -3,7 +3,6 @@ package subnet
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
@@ -51,11 +50,8 @@ func connectionLost(ctx context.Context, conn *grpc.ClientConn) <-chan struct{} 
 
 // watchError says why a watch cannot go on, or nil.
 func watchError(resp clientv3.WatchResponse, open bool) error {
-	switch {
-	case !open:
+	if !open {
 		return errors.New("the watch was closed")
-	case resp.CompactRevision != 0:
-		return fmt.Errorf("the watch's revision was compacted, etcd starts at %d", resp.CompactRevision)
 	}
-	return resp.Err()
+	return resp.Err() // ErrCompacted where its revision is no longer there
 }
