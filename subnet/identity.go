@@ -65,10 +65,13 @@ func NodeIDPath(dir string) string { return filepath.Join(dir, nodeIDFile) }
 // LoadNodeID reads the node's id from dir, or makes one and keeps it there.
 func LoadNodeID(dir string) (string, error) {
 	id, err := ReadNodeID(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return createNodeID(dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return id, err
 	}
-	return id, err
+	if id, err = createNodeID(dir); err != nil {
+		return "", fmt.Errorf("node id: none is kept in %s yet, and without one this host would get another subnet at every start; it has to be writable: %w", dir, err)
+	}
+	return id, nil
 }
 
 // ReadNodeID reads the node's id from dir; fs.ErrNotExist where there is none
@@ -89,13 +92,13 @@ func ReadNodeID(dir string) (string, error) {
 
 func createNodeID(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("node id: state directory: %w", err)
+		return "", err
 	}
 	b := make([]byte, nodeIDBytes)
 	rand.Read(b) // never fails (crypto/rand)
 	id := hex.EncodeToString(b)
 	if err := renameio.WriteFile(NodeIDPath(dir), []byte(id+"\n"), 0o644); err != nil {
-		return "", fmt.Errorf("node id: %w", err)
+		return "", err
 	}
 	return id, nil
 }

@@ -54,4 +54,8 @@ func TestNodeIDIsNotGuessed(t *testing.T) {
 	if _, err := LoadNodeID(filepath.Join(file, "state")); err == nil {
 		t.Error("a state directory below a file: no error")
 	}
+	// As on a read-only disk. A host that has an id needs to write none.
+	if _, err := LoadNodeID("/proc"); err == nil || !strings.Contains(err.Error(), "/proc yet") || !strings.Contains(err.Error(), "has to be writable") {
+		t.Errorf("a state directory that nobody can write to: %v, want an error that says so", err)
+	}
 }

@@ -55,7 +55,8 @@ func (d *daemon) dialEtcd(ctx context.Context) error {
 	})
 	d.onUndo(func(ctx context.Context) {
 		if err := d.manager.Abandon(ctx); err != nil {
-			d.Log.Warn("the lease stays until it expires", "err", err)
+			d.leaseStays = true
+			d.Log.Warn("the lease stays in etcd, and the node id by which the next start finds it", "err", err)
 		}
 	})
 	return nil
@@ -70,7 +71,7 @@ func (d *daemon) takeLease(ctx context.Context) error {
 	err := d.leaseOrCache(ctx)
 	if errors.Is(err, subnet.ErrTwin) {
 		d.Log.Warn("another daemon runs with this host's identity; not starting", "err", err, "ending-in", twinPause)
-		d.notify("STATUS=" + err.Error())
+		d.registry.Waiting(err.Error())
 		select {
 		case <-ctx.Done():
 		case <-time.After(twinPause):
@@ -176,13 +177,19 @@ func (d *daemon) checkUnderlayOutside(network netip.Prefix) error {
 	return nil
 }
 
-// nodeID reads or makes the node's id; a failed start keeps none that it made.
+// nodeID reads or makes the node's id. A failed start keeps none that it made, which
+// an image of this disk would carry, unless a lease still has it: start after failed
+// start would leave one more.
 func (d *daemon) nodeID() (string, error) {
 	_, err := os.Stat(subnet.NodeIDPath(d.StateDir))
 	fresh := errors.Is(err, os.ErrNotExist)
 	id, err := subnet.LoadNodeID(d.StateDir)
 	if err == nil && fresh {
-		d.onUndo(func(context.Context) { os.Remove(subnet.NodeIDPath(d.StateDir)) })
+		d.onUndo(func(context.Context) {
+			if !d.leaseStays {
+				os.Remove(subnet.NodeIDPath(d.StateDir))
+			}
+		})
 	}
 	return id, err
 }

@@ -29,27 +29,28 @@ type daemon struct {
 	Config
 	undo []func(context.Context)
 
-	store    *fdstore.Store
-	lock     *os.File
-	etcd     *embedetcd.Server
-	underlay routes.Underlay
-	network  subnet.Config
-	registry *subnet.Registry
-	cache    *subnet.Cache
-	identity subnet.Identity
-	manager  *subnet.Manager
-	previous netip.Prefix // subnet of an earlier run
-	own      subnet.Lease
-	conns    []tunnel.Conn
-	device   tunnel.Device
-	fresh    bool // the device was not there before
-	link     routes.Link
-	firewall *routes.Firewall // nil: without
-	tunnel   *tunnel.Tunnel
-	control  *control
-	http     []*httpServer
-	pings    *rate.Limiter    // of those that clients of the control socket ask for
-	metrics  *metrics.Metrics // nil: without HTTP nobody asks for them
+	store      *fdstore.Store
+	lock       *os.File
+	etcd       *embedetcd.Server
+	underlay   routes.Underlay
+	network    subnet.Config
+	registry   *subnet.Registry
+	cache      *subnet.Cache
+	identity   subnet.Identity
+	manager    *subnet.Manager
+	previous   netip.Prefix // subnet of an earlier run
+	own        subnet.Lease
+	leaseStays bool // a start that failed could not give own back
+	conns      []tunnel.Conn
+	device     tunnel.Device
+	fresh      bool // the device was not there before
+	link       routes.Link
+	firewall   *routes.Firewall // nil: without
+	tunnel     *tunnel.Tunnel
+	control    *control
+	http       []*httpServer
+	pings      *rate.Limiter    // of those that clients of the control socket ask for
+	metrics    *metrics.Metrics // nil: without HTTP nobody asks for them
 
 	table atomic.Pointer[Table] // in force; for the control socket
 
