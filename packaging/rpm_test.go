@@ -52,3 +52,34 @@ func TestRpm(t *testing.T) {
 		t.Errorf("rules are still there:\n%s", out)
 	}
 }
+
+// What the scripts tell a running systemd, here a program that notes it.
+func TestRpmUnderSystemd(t *testing.T) {
+	r := newRoot(t)
+	r.sh(`mkdir -p /run/systemd/system && rm /usr/bin/systemctl &&
+		printf '#!/bin/sh\necho "$*" >>/run/calls\n' >/usr/bin/systemctl && chmod +x /usr/bin/systemctl`)
+	told := func(line string, want ...string) {
+		t.Helper()
+		out := r.sh("rm -f /run/calls; " + line)
+		if got := r.sh("cat /run/calls"); got != strings.Join(want, "\n")+"\n" {
+			t.Errorf("%s: systemctl was told\n%s, want\n%s", line, got, strings.Join(want, "\n"))
+		}
+		if asks := strings.Contains(out, "set TWILL_ETCD_ENDPOINTS"); asks != strings.Contains(line, "rpm -i") {
+			t.Errorf("%s: says what to do next: %v; it printed %q", line, asks, out)
+		}
+	}
+	told("rpm --initdb && rpm -i --nodeps "+r.put(rpmPath(t, oldVersion, "x86_64")),
+		"--no-reload preset twill.service", "daemon-reload")
+	told("rpm -U --nodeps "+r.put(rpmPath(t, newVersion, "x86_64")),
+		"daemon-reload", "daemon-reload", "--no-block try-restart twill.service")
+	told("rpm -e twill",
+		"--no-reload disable --now twill.service", "daemon-reload")
+
+	t.Log("the same by Fedora's systemd-update-helper, which enables and disables")
+	r.sh(`printf '#!/bin/sh\necho "helper $*" >>/run/calls\n' >/usr/lib/systemd/systemd-update-helper &&
+		chmod +x /usr/lib/systemd/systemd-update-helper`)
+	told("rpm -i --nodeps "+r.put(rpmPath(t, newVersion, "x86_64")),
+		"helper install-system-units twill.service", "daemon-reload")
+	told("rpm -e twill",
+		"helper remove-system-units twill.service", "daemon-reload")
+}
