@@ -39,6 +39,7 @@ func writeReference(w io.Writer) error {
 		Program: clidoc.Program(newApp()),
 		Intro:   referenceIntro,
 		Shared:  clidoc.NewGroup("Options for etcd", etcdFlags()),
+		Like:    "twill run",
 		Exits:   exits,
 		Files:   files,
 	})

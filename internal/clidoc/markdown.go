@@ -13,19 +13,23 @@ import (
 type Reference struct {
 	Program Page
 	Intro   string // Markdown, under the title
-	Shared  Group
+	Shared  Group  // told after the commands
+	Like    string // the command, as "twill run", to whose flags those lead that have all of them too
 	Exits   []Exit
 	Files   []File
 }
 
 // Group is flags that several commands have, to be told once.
 type Group struct {
-	Title string
-	Flags []Flag
+	Title  string
+	Flags  []Flag
+	anchor string // where they are told
 }
 
 // NewGroup makes a Group of flags.
-func NewGroup(title string, list []cli.Flag) Group { return Group{Title: title, Flags: flags(list)} }
+func NewGroup(title string, list []cli.Flag) Group {
+	return Group{Title: title, Flags: flags(list), anchor: strings.ToLower(strings.ReplaceAll(title, " ", "-"))}
+}
 
 // File is a file or directory that the program reads or makes.
 type File struct {
@@ -42,7 +46,8 @@ func Markdown(w io.Writer, r Reference) error {
 			fmt.Fprintf(&b, "| [`%s`](#%s) | %s |\n", c.line(), c.Name(), cell(c.Usage))
 		}
 	})
-	each(r.Program.Commands, func(c Page) { markdownCommand(&b, c, r.Shared) })
+	told := []Group{r.like(), r.Shared}
+	each(r.Program.Commands, func(c Page) { markdownCommand(&b, c, told) })
 	fmt.Fprintf(&b, "\n## %s\n", r.Shared.Title)
 	markdownFlags(&b, r.Shared.Flags)
 
@@ -58,6 +63,17 @@ func Markdown(w io.Writer, r Reference) error {
 	return err
 }
 
+// like is the group of the flags of the command Like.
+func (r Reference) like() Group {
+	g := Group{Title: "options of " + r.Like}
+	each(r.Program.Commands, func(c Page) {
+		if c.line() == r.Like {
+			g.Flags, g.anchor = c.Flags, c.Name()
+		}
+	})
+	return g
+}
+
 func each(pages []Page, visit func(Page)) {
 	for _, p := range pages {
 		visit(p)
@@ -65,8 +81,8 @@ func each(pages []Page, visit func(Page)) {
 	}
 }
 
-// markdownCommand writes about c; the flags that are told elsewhere by a link.
-func markdownCommand(b *strings.Builder, c Page, shared Group) {
+// markdownCommand writes about c; of the flags that are told elsewhere it says where.
+func markdownCommand(b *strings.Builder, c Page, told []Group) {
 	fmt.Fprintf(b, "\n### %s\n\n%s\n", c.line(), plain(sentence(c.Usage)))
 	if len(c.Commands) > 0 {
 		return // its subcommands follow
@@ -83,13 +99,16 @@ func markdownCommand(b *strings.Builder, c Page, shared Group) {
 		b.WriteString("\n")
 		markdownParagraphs(b, c.Description)
 	}
-	own, has := without(c.Flags, shared.Flags)
+	own, elsewhere := c.Flags, ""
+	for _, g := range told {
+		if rest, has := without(own, g.Flags); has && g.anchor != c.Name() {
+			own, elsewhere = rest, elsewhere+fmt.Sprintf("\nAlso the [%s](#%s).\n", strings.ToLower(g.Title), g.anchor)
+		}
+	}
 	if len(own) > 0 {
 		markdownFlags(b, own)
 	}
-	if has {
-		fmt.Fprintf(b, "\nAlso the [%s](#%s).\n", strings.ToLower(shared.Title), strings.ToLower(strings.ReplaceAll(shared.Title, " ", "-")))
-	}
+	b.WriteString(elsewhere)
 }
 
 // without returns list without those of shared, if it has all of them.
