@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"twill/internal/daemon"
 	"twill/internal/journal"
 	"twill/subnet"
 )
@@ -140,11 +141,13 @@ func portFlag(c *cli.Context, name string) (uint16, error) {
 	return uint16(n), nil
 }
 
-func newLogger(c *cli.Context) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
-		return nil, usagef("log-level: %q; want debug, info, warn or error", c.String("log-level"))
+// newLogger returns the daemon's, whose level is level's.
+func newLogger(c *cli.Context, level *slog.LevelVar) (*slog.Logger, error) {
+	first, err := daemon.ParseLogLevel(c.String("log-level"))
+	if err != nil {
+		return nil, usageError{err}
 	}
+	level.Set(first)
 	opts := &slog.HandlerOptions{Level: level}
 	switch f := c.String("log-format"); f {
 	case "text":

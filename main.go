@@ -77,6 +77,7 @@ func newApp() *cli.App {
 			statusCommand(),
 			pingCommand(),
 			traceCommand(),
+			logLevelCommand(),
 			configCommand(),
 			dockerOptsCommand(),
 			downCommand(),

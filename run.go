@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"regexp"
@@ -222,6 +223,7 @@ func parseHTTP(c *cli.Context, cfg *daemon.Config) (err error) {
 }
 
 func parseLog(c *cli.Context, cfg *daemon.Config) (err error) {
-	cfg.Log, err = newLogger(c)
+	cfg.LogLevel = new(slog.LevelVar)
+	cfg.Log, err = newLogger(c, cfg.LogLevel)
 	return err
 }

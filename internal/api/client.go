@@ -42,6 +42,15 @@ func refusal(path string, resp *http.Response) error {
 
 // Get asks the daemon behind socket for path and decodes its answer into out.
 func Get(ctx context.Context, socket, path string, out any) error {
+	return ask(ctx, http.MethodGet, socket, path, out)
+}
+
+// Put has the daemon change what path names and decodes its answer into out.
+func Put(ctx context.Context, socket, path string, out any) error {
+	return ask(ctx, http.MethodPut, socket, path, out)
+}
+
+func ask(ctx context.Context, method, socket, path string, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	client := http.Client{Transport: &http.Transport{
@@ -50,7 +59,7 @@ func Get(ctx context.Context, socket, path string, out any) error {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://twill"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://twill"+path, nil)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ type Config struct {
 	PeerMetrics   bool           // series for each peer
 	Version       string
 	Log           *slog.Logger
+	LogLevel      *slog.LevelVar // of Log
 }
 
 const (

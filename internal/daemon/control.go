@@ -78,6 +78,8 @@ func (d *daemon) handler() http.Handler {
 	mux.HandleFunc("GET "+api.StatusPath, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, d.status()) })
 	mux.HandleFunc("GET "+api.PingPath, answer(d.ping))
 	mux.HandleFunc("GET "+api.TracePath, answer(d.trace))
+	mux.HandleFunc("GET "+api.LogLevelPath, d.logLevel)
+	mux.HandleFunc("PUT "+api.LogLevelPath, d.setLogLevel)
 	mux.HandleFunc("GET "+api.RuntimePath, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, ownRuntime()) })
 	return mux
 }

@@ -45,7 +45,7 @@ func FuzzControlRequest(f *testing.F) {
 // controlled is a daemon of which only the control socket runs.
 func controlled(f *testing.F) (socket string, messages *safeBuffer) {
 	f.Helper()
-	d := &daemon{manager: new(subnet.Manager)}
+	d := &daemon{manager: new(subnet.Manager), Config: Config{Log: slog.New(slog.DiscardHandler), LogLevel: new(slog.LevelVar)}}
 	var table *Table
 	d.table.Store(table.Next(subnet.View{Peers: []*subnet.Peer{peer("10.5.2.0/24", "198.18.0.2:8285")}}))
 	var err error
