@@ -206,8 +206,8 @@ func (a *assault) openWires() error {
 // begin starts the daemon in one mode and waits until it knows its peers.
 func (a *assault) begin(offload, check string) *lab.Process {
 	a.t.Helper()
-	a.rules.Check = check
-	args := []string{"--spoof-check", check}
+	a.rules.Check, a.rules.ToAll = check, check == "source" // one mode is enough for it
+	args := []string{"--spoof-check", check, fmt.Sprintf("--directed-broadcast=%v", a.rules.ToAll)}
 	if offload != "all" {
 		args = append(args, "--offload", offload)
 	}
