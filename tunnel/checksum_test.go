@@ -71,6 +71,15 @@ func TestChecksumReadsNothingElse(t *testing.T) {
 	}
 }
 
+func FuzzChecksum(f *testing.F) {
+	f.Add([]byte{1}, uint8(0))
+	f.Add(randomBytes(rand.New(rand.NewPCG(7, 8)), 1420), uint8(1))
+	f.Fuzz(func(t *testing.T, data []byte, start uint8) {
+		b := data[min(int(start), len(data)):]
+		eachChecksum(t, func(t *testing.T) { checkChecksum(t, b, slowChecksum(b)) })
+	})
+}
+
 func checkChecksum(t *testing.T, b []byte, want uint16) {
 	t.Helper()
 	if got := checksum(b); got != want {
