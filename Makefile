@@ -52,7 +52,7 @@ lint: ## gofmt, go vet, staticcheck
 fuzz: ## run each fuzz target for FUZZTIME (5s)
 	@.ci/fuzz $(FUZZTIME)
 
-bench: ## measure twill beside its peers, about ten minutes; BENCH="--quick" and other flags
+bench: ## measure twill beside its peers, a quarter of an hour; BENCH="--quick" and other flags
 	$(GO) run ./bench $(BENCH)
 
 bench-scale: ## measure networks of 10,000 leases and of 1,000 hosts, three minutes; SCALE="--nodes 100" and other flags

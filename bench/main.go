@@ -104,9 +104,16 @@ func redraw(o options) error {
 	if err != nil {
 		return err
 	}
+	if o.markdown {
+		_, err := io.WriteString(os.Stdout, result.Markdown(readmeContenders...))
+		return err
+	}
 	result.WriteTable(os.Stdout)
 	return result.SaveCharts(o.out)
 }
+
+// readmeContenders are those that the README's tables compare with.
+var readmeContenders = []string{"flannel", "wireguard-go", "fastd", "vxlan"}
 
 // save writes the result and its charts to a directory.
 func save(result *report.Result, dir string) error {

@@ -124,7 +124,7 @@ func TestQuickYieldsToFlags(t *testing.T) {
 
 func TestBadOptions(t *testing.T) {
 	for _, args := range [][]string{
-		{"--rounds", "0"}, {"--seconds", "61"}, {"--links", "wifi"}, {"--workloads", "x"}, {"surplus"},
+		{"--rounds", "0"}, {"--seconds", "61"}, {"--links", "wifi"}, {"--workloads", "x"}, {"surplus"}, {"--markdown"},
 	} {
 		if _, err := parseOptions(args); err == nil {
 			t.Errorf("%q is accepted", args)

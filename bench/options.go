@@ -32,6 +32,7 @@ type options struct {
 	out        string // directory for the result
 	twill      string // path; empty: build it
 	draw       string // result file to draw again; empty: measure
+	markdown   bool   // print that as the README's tables, and draw no charts
 }
 
 const (
@@ -89,6 +90,7 @@ func defineFlags(o *options, raw *texts) *flag.FlagSet {
 	flags.StringVar(&raw.peers.WireguardGo, "wireguard-go", "", "`path` of a wireguard-go program (default: the one installed)")
 	flags.StringVar(&o.out, "out", filepath.Join("bench", "results"), "`directory` for result.json and the charts")
 	flags.StringVar(&o.draw, "draw", "", "measure nothing; show the result `file` and draw its charts to --out")
+	flags.BoolVar(&o.markdown, "markdown", false, "with --draw: print the README's tables and draw nothing")
 	return flags
 }
 
@@ -123,6 +125,8 @@ func (o *options) choose(rest []string, raw texts) (err error) {
 		return fmt.Errorf("unexpected argument %q", rest[0])
 	case o.rounds < 1 || o.rounds > maxRounds:
 		return fmt.Errorf("--rounds %d: want 1 to %d", o.rounds, maxRounds)
+	case o.markdown && o.draw == "":
+		return fmt.Errorf("--markdown: want --draw FILE with it")
 	case o.load.Seconds < 1 || o.load.Seconds > maxSeconds:
 		return fmt.Errorf("--seconds %d: want 1 to %d", o.load.Seconds, maxSeconds)
 	}

@@ -98,3 +98,28 @@ func TestRound(t *testing.T) {
 		}
 	}
 }
+
+func TestMarkdown(t *testing.T) {
+	r := &Result{
+		Links: []string{"veth", "segmenting"},
+		Metrics: []Metric{
+			{Key: "tcp_1", Unit: "Gb/s", Better: Higher},
+			{Key: "rtt_p50", Unit: "µs", Better: Lower},
+		},
+	}
+	r.Add("veth", "twill", Values{"tcp_1": 6, "rtt_p50": 200})
+	r.Add("veth", "flannel", Values{"tcp_1": 0.5, "rtt_p50": 100})
+	r.Add("segmenting", "twill", Values{"tcp_1": 3})
+	const want = `| veth link | twill | × flannel | × fastd |
+|---|---|---|---|
+| TCP, 1 stream | 6.00 Gb/s | 12.0 | |
+| round trip alone, median | 200 µs | 0.50 | |
+
+| segmenting link | twill | × flannel | × fastd |
+|---|---|---|---|
+| TCP, 1 stream | 3.00 Gb/s | | |
+`
+	if got := r.Markdown("flannel", "fastd"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
