@@ -3,7 +3,9 @@ package metrics
 import (
 	"log/slog"
 	"net/http"
+	"os"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -96,9 +98,18 @@ func New(o Options) *Metrics {
 		m.probes, m.rtt, loss, m.rpcs, m.rpcFailures, build,
 		&collector{source: o.Source, perPeer: o.PerPeer},
 		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{PidFn: procID}),
 	)
 	return m
+}
+
+// procID is by which number /proc knows this process: not os.Getpid's where that is of an inner PID namespace.
+func procID() (int, error) {
+	self, err := os.Readlink("/proc/self")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(self)
 }
 
 // maxScrapes is how many scrapes are answered at a time.
