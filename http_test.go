@@ -81,6 +81,11 @@ func TestHealthOverHTTP(t *testing.T) {
 	c.must(p.Ready(c.patient()))
 	c.waitHealth(h, "/readyz", api.HealthOK, "")
 
+	status, page, err := c.get(h, "/")
+	c.must(err)
+	if subnet := c.subnetOf(h).String(); status != http.StatusOK || !strings.Contains(page, subnet) || !strings.Contains(page, "Healthy") {
+		t.Errorf("/: %d, without %s:\n%s", status, subnet, page)
+	}
 	c.StopEtcd()
 	c.waitHealth(h, "/readyz", api.HealthDegraded, api.ProblemEtcdAway)
 	c.must(h.SetUplink(false))

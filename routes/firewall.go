@@ -160,7 +160,7 @@ func (f *Firewall) report(last, now condition, err error) {
 	switch {
 	case now == last:
 	case now == failing:
-		f.log.Error("cannot keep the firewall rules, will go on trying", "err", err)
+		f.log.Error("cannot keep the firewall rules; until that is put right pods may not reach other hosts, trying on", "err", err)
 	case last == failing:
 		f.log.Info("firewall rules are right again")
 	case now == repaired:

@@ -25,7 +25,7 @@ func (m *Manager) move(ip netip.Addr) {
 		return
 	}
 	if problem := publicIPProblem(ip, m.config.Network); problem != "" {
-		m.log.Error("this host has moved to where peers cannot reach it; its lease stays as it is", "problem", problem)
+		m.log.Error("this host has moved to where peers cannot reach it; its lease stays as it is: give the interface an address that they reach, or set --public-ip", "problem", problem)
 		return
 	}
 	m.opt.Identity.PublicIP = ip

@@ -34,7 +34,7 @@ func (d *daemon) removeRenamed(ctx context.Context) error {
 		return err
 	}
 	if err := routes.RemoveFirewall(former); err != nil && !errors.Is(err, routes.ErrNoIptables) {
-		d.Log.Warn("could not remove the rules of the last run", "device", former, "err", err)
+		d.Log.Warn("could not remove the rules of the last run; `twill down --tun-name` removes them", "device", former, "err", err)
 	}
 	return routes.DeleteDevice(former)
 }

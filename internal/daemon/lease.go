@@ -199,7 +199,7 @@ func (d *daemon) previousSubnet() netip.Prefix {
 	e, err := subnet.ReadEnv(d.SubnetFilePath())
 	if err != nil {
 		if !errors.Is(err, os.ErrNotExist) {
-			d.Log.Warn("the previous subnet is not known", "err", err)
+			d.Log.Warn("the subnet of the last run is not known; if etcd has forgotten it too, this host takes another: make the subnet file readable", "err", err)
 		}
 		return noSubnet
 	}

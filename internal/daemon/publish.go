@@ -67,7 +67,6 @@ func (d *daemon) statusLine(v subnet.View) string {
 
 // notify tells systemd, if it started us.
 func (d *daemon) notify(state string) {
-	if _, err := systemd.SdNotify(false, state); err != nil {
-		d.Log.Warn("could not notify systemd", "err", err)
-	}
+	_, err := systemd.SdNotify(false, state)
+	d.troubles.notify.note(err)
 }

@@ -254,6 +254,6 @@ func (d *daemon) listenControl(context.Context) (err error) {
 
 func (d *daemon) warnIf(err error) {
 	if err != nil {
-		d.Log.Warn("could not undo everything", "err", err)
+		d.Log.Warn("could not undo everything; `twill down` removes what is left", "err", err)
 	}
 }
