@@ -18,8 +18,8 @@ help: ## list the targets
 build: ## build ./twill
 	$(GO) build -o twill .
 
-generate: ## write docs/reference.md from the commands
-	$(GO) generate .
+generate: ## write docs/reference.md from the commands, docs/json.md from the types
+	$(GO) generate . ./internal/api
 
 demo: ## show twill on three hosts made of network namespaces
 	$(GO) run . demo

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"twill/internal/api"
 	"twill/internal/lab"
 	"twill/subnet"
 )
@@ -56,8 +55,7 @@ func TestStartWithoutEtcd(t *testing.T) {
 	c.must(c.StartEtcd(c.ctx))
 	for i, h := range c.Hosts {
 		c.waitFor("the daemon to follow etcd", func() error {
-			var s api.Status
-			err := c.twillJSON(h, &s, "status", "--run-dir", h.RunDir(), "--json")
+			s, err := c.status(h)
 			if err == nil && (!s.Etcd.Reachable || !s.Etcd.Cached.IsZero() || strings.Contains(daemons[i].Status(), "cache")) {
 				err = fmt.Errorf("status is %+v, STATUS=%q", s.Etcd, daemons[i].Status())
 			}

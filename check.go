@@ -15,6 +15,7 @@ import (
 	"twill/internal/check"
 	"twill/internal/daemon"
 	"twill/internal/fromflannel"
+	"twill/internal/terminal"
 	"twill/subnet"
 )
 
@@ -68,7 +69,7 @@ func checkHost(c *cli.Context) error {
 		return c.Context.Err()
 	}
 	report := api.Check{Schema: api.Schema, Findings: check.Judge(facts)}
-	if err := show(c, report, func(t *table) { findingRows(t, report) }); err != nil {
+	if err := show(c, report, func(t *terminal.Table) { findingRows(t, report) }); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(report.Findings, func(f api.Finding) bool { return f.Level == api.LevelFail }) {
@@ -77,11 +78,18 @@ func checkHost(c *cli.Context) error {
 	return nil
 }
 
-func findingRows(t *table, report api.Check) {
+// levelStyles are the colours of the levels.
+var levelStyles = map[api.Level]terminal.Style{
+	api.LevelOK:   terminal.Green,
+	api.LevelWarn: terminal.Yellow,
+	api.LevelFail: terminal.Red,
+}
+
+func findingRows(t *terminal.Table, report api.Check) {
 	for _, f := range report.Findings {
-		t.row(string(f.Level), f.Code, f.Found)
+		t.Row(terminal.Cell{Text: string(f.Level), Style: levelStyles[f.Level]}, terminal.Text(f.Code), terminal.Text(f.Found))
 		if f.Remedy != "" {
-			t.row(" ", " ", "to do: "+f.Remedy)
+			t.Row(terminal.Text(" "), terminal.Text(" "), terminal.Text("to do: "+f.Remedy))
 		}
 	}
 }
@@ -149,8 +157,8 @@ func askFlannelsEtcd(ctx context.Context, settings fromflannel.Settings, plan *f
 	var hosts []fromflannel.Host
 	for _, l := range snapshot.Leases {
 		hosts = append(hosts, fromflannel.Host{
-			Address: l.PublicIP.String(), Subnet: strings.Map(printable, l.Name),
-			Node: strings.Map(printable, l.Node), Twill: l.Proto > 0,
+			Address: l.PublicIP.String(), Subnet: terminal.Printable(l.Name),
+			Node: terminal.Printable(l.Node), Twill: l.Proto > 0,
 		})
 	}
 	return hosts

@@ -37,8 +37,8 @@ func completionCommand() *cli.Command {
 // exits are the program's exit codes for the manual pages.
 var exits = []clidoc.Exit{
 	{Code: exitOK, Meaning: "Done; the daemon was told to stop."},
-	{Code: exitFailed, Meaning: "Failed; the message says why."},
-	{Code: exitUsage, Meaning: "Wrong usage."},
+	{Code: exitFailed, Meaning: "Failed; the message says why. Of twill status also: the daemon is degraded."},
+	{Code: exitUsage, Meaning: "Wrong usage. Of twill status also: no daemon runs."},
 	{Code: exitFenced, Meaning: "The daemon stopped because its subnet belongs to another host now."},
 	{Code: exitInterrupted, Meaning: "Interrupted, except for the daemon."},
 }

@@ -209,7 +209,8 @@ func TestCommandsWithoutDaemon(t *testing.T) {
 	c := newCluster(t, 1, "")
 	h := c.Hosts[0]
 	c.fails(h, exitFailed, "no twill daemon runs", "peers", "--run-dir", h.RunDir())
-	c.fails(h, exitFailed, "no twill daemon runs", "status", "--run-dir", h.RunDir())
+	c.fails(h, exitNotRunning, "no twill daemon runs", "status", "--run-dir", h.RunDir())
+	c.fails(h, exitFailed, "no twill daemon runs", "top", "--run-dir", h.RunDir())
 	c.fails(h, exitUsage, "unknown command", "peer")
 	c.fails(h, exitFailed, "subnet.env", "docker-opts", "-f", h.EnvFile(), "-d", h.Dir()+"/docker")
 	c.fails(h, exitFailed, "no network config", "config", "get", "--etcd-endpoints", c.EtcdEndpoint())

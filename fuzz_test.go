@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
 	"twill/internal/api"
+	"twill/internal/terminal"
 )
 
 // FuzzTables shows whatever a daemon, or etcd, may say: each row is one line, and
@@ -17,19 +17,21 @@ func FuzzTables(f *testing.F) {
 	f.Add(byte(0), []byte(`{"peers":[{"subnet":"10.5.1.0/24","endpoint":"198.18.0.2:8285","node":"n\u001b[2J","state":"\n","drops":3}]}`))
 	f.Add(byte(1), []byte(`{"node":"a\tb","etcd":{"error":"\r\u202e"},"tx":{"drops":{"no-peer\u0007":1}},"offloads":[{"name":"tso","why":"\u0085"}]}`))
 	f.Add(byte(2), []byte(`{"leases":[{"subnet":"\u0000","problem":"\u001b]0;x\u0007"},{}]}`))
+	f.Add(byte(3), []byte(`{"peers":[{"subnet":"10.5.1.0/24","node":"\u202e\t","state":"up","rx_packets":5}]}`))
 	now := time.Unix(1_000_000_000, 0)
 	f.Fuzz(func(t *testing.T, kind byte, data []byte) {
 		var out strings.Builder
-		tab := &table{w: tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)}
+		tab := &terminal.Table{}
 		rows := -1 // unknown
-		switch kind % 3 {
+		switch kind % 4 {
 		case 0:
 			var peers api.Peers
 			if json.Unmarshal(data, &peers) != nil {
 				return
 			}
-			peerRows(tab, peers, now)
+			peerRows(tab, peers.Peers, kind&4 != 0, now)
 			rows = 1 + len(peers.Peers)
+			peerReasons(&terminal.Table{}, peers.Peers)
 		case 1:
 			var s api.Status
 			if json.Unmarshal(data, &s) != nil {
@@ -42,9 +44,18 @@ func FuzzTables(f *testing.F) {
 				return
 			}
 			leaseRows(tab, leases)
-			rows = 1 + len(leases.Leases)
+		case 3:
+			var peers api.Peers
+			if json.Unmarshal(data, &peers) != nil {
+				return
+			}
+			shown := top{after: peers, node: func(string) bool { return true }, order: order[peerRate]{compare: rateKeys["rate"]}}
+			tab = shown.table(false)
+			rows = 2 + len(peers.Peers)
 		}
-		tab.w.Flush()
+		if _, err := tab.WriteTo(&out); err != nil {
+			t.Fatal(err)
+		}
 		if lines := strings.Count(out.String(), "\n"); rows >= 0 && lines != rows {
 			t.Errorf("%d lines for %d rows:\n%q", lines, rows, out.String())
 		}

@@ -11,7 +11,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"twill/internal/api"
 	"twill/internal/lab"
 )
 
@@ -196,8 +195,7 @@ func TestPoisonLeases(t *testing.T) {
 		t.Errorf("%d leases without a problem, want the two daemons':\n%+v", good, c.leases())
 	}
 	c.waitFor("all of them to be seen", func() error {
-		var s api.Status
-		err := c.twillJSON(c.Hosts[0], &s, "status", "--run-dir", c.Hosts[0].RunDir(), "--json")
+		s, err := c.status(c.Hosts[0])
 		if err == nil && (s.Peers != 1 || s.Skipped != 7) {
 			err = fmt.Errorf("%d peers, %d skipped; want 1 and 7", s.Peers, s.Skipped)
 		}
@@ -214,8 +212,8 @@ func TestHostileLeasesOnTerminal(t *testing.T) {
 	c.put(defaultPrefix+"/subnets/10.5.9.0-24", `{"PublicIP":"fe80::1%\u001b[31mEVIL\nx"}`)
 	out, err := c.Hosts[0].Twill(c.ctx, "leases", "--etcd-endpoints", c.EtcdEndpoint())
 	c.must(err)
-	if lines := strings.Count(out, "\n"); lines != 3 || strings.Contains(out, "\x1b") {
-		t.Errorf("want a header, two lines and no escape sequence, got %q", out)
+	if lines := strings.Count(out, "\n"); lines != 1+2*(1+3) || strings.Contains(out, "\x1b") {
+		t.Errorf("want a header, for each lease its line, a blank one, problem and remedy, and no escape sequence, got %q", out)
 	}
 	for _, l := range c.leases() {
 		if l.Problem == "" {

@@ -75,6 +75,7 @@ func newApp() *cli.App {
 			leasesCommand(),
 			peersCommand(),
 			statusCommand(),
+			topCommand(),
 			pingCommand(),
 			traceCommand(),
 			logLevelCommand(),
@@ -192,9 +193,12 @@ func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)
 func exitCode(err error) int {
 	var usage usageError
 	var status exitStatus
+	var stopped notRunning
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &stopped):
+		return exitNotRunning
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &status):

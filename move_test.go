@@ -10,11 +10,13 @@ import (
 	"testing"
 
 	"twill/internal/api"
+	"twill/internal/daemon"
 	"twill/internal/lab"
 )
 
 func (c *cluster) status(h *lab.Host) (s api.Status, err error) {
-	err = c.twillJSON(h, &s, "status", "--run-dir", h.RunDir(), "--json")
+	// twill status itself would be an error where the host is degraded.
+	err = api.Get(c.ctx, daemon.SocketPath(h.RunDir()), api.StatusPath, &s)
 	return s, err
 }
 

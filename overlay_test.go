@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -53,19 +52,6 @@ func TestPodsReachPods(t *testing.T) {
 	}
 }
 
-// Whoever asks for the status sees which offloads are on, and why another is not.
-func TestStatusTellsOffloads(t *testing.T) {
-	var out strings.Builder
-	rows := &table{w: tabwriter.NewWriter(&out, 0, 0, 1, ' ', 0)}
-	statusRows(rows, api.Status{Offloads: []api.Offload{{Name: "tso", On: true}, {Name: "uso", Why: "the kernel refused it"}}}, time.Now())
-	rows.w.Flush()
-	for _, row := range []string{"offload tso on\n", "offload uso off: the kernel refused it\n"} {
-		if !strings.Contains(out.String(), row) {
-			t.Errorf("the status has no row %q:\n%s", row, out.String())
-		}
-	}
-}
-
 // Every offload can be switched off, alone or with all others, and a host
 // without any gets on with one that has them all.
 func TestOffloadsOff(t *testing.T) {
@@ -77,8 +63,8 @@ func TestOffloadsOff(t *testing.T) {
 			for i, h := range c.Hosts {
 				c.attach(h)
 				c.waitPeers(h, 1)
-				var s api.Status
-				c.must(c.twillJSON(h, &s, "status", "--run-dir", h.RunDir(), "--json"))
+				s, err := c.status(h)
+				c.must(err)
 				for _, o := range s.Offloads {
 					if on := i == 1 || slices.Contains(strings.Split(offload, ","), o.Name); o.On != on || on != (o.Why == "") {
 						t.Errorf("with --offload %s: %+v", offload, o)

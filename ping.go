@@ -7,13 +7,13 @@ import (
 	"math"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"twill/internal/api"
 	"twill/internal/daemon"
+	"twill/internal/terminal"
 	"twill/tunnel"
 )
 
@@ -55,7 +55,7 @@ func pingAction(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
-		err = show(c, report, nil)
+		err = writeJSON(c.App.Writer, report)
 	} else {
 		pingSummary(c.App.Writer, report, time.Since(p.begin))
 	}
@@ -142,7 +142,7 @@ func (p *pinger) probe(ctx context.Context, size int) (a api.Ping, err error) {
 func (p *pinger) say(probe api.PingProbe, peer api.Peer) {
 	switch {
 	case probe.Error != "":
-		fmt.Fprintf(p.out, "seq=%d not sent: %s\n", probe.Seq, strings.Map(printable, probe.Error))
+		fmt.Fprintf(p.out, "seq=%d not sent: %s\n", probe.Seq, terminal.Printable(probe.Error))
 	case probe.RTT == nil:
 		fmt.Fprintf(p.out, "seq=%d no answer in %v\n", probe.Seq, p.wait)
 	default:
@@ -169,7 +169,7 @@ func peerName(p api.Peer) string {
 	if p.Node == "" {
 		return p.Subnet.String()
 	}
-	return strings.Map(printable, p.Node)
+	return terminal.Printable(p.Node)
 }
 
 // sum adds the counts and times to a report.
@@ -209,7 +209,7 @@ func pingSummary(w io.Writer, r api.PingReport, took time.Duration) {
 		fmt.Fprintf(w, "rtt min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms\n", 1000*t.Min, 1000*t.Avg, 1000*t.Max, 1000*t.MDev)
 	}
 	if r.Remedy != "" {
-		fmt.Fprintln(w, strings.Map(printable, r.Remedy))
+		fmt.Fprintln(w, terminal.Printable(r.Remedy))
 	}
 }
 

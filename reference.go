@@ -16,7 +16,7 @@ import (
 var files = []clidoc.File{
 	{Path: filepath.Join(defaultRunDir, "subnet.env"), Meaning: "network, subnet, MTU and masquerading, in Flannel's format; written in one step, before systemd is told READY"},
 	{Path: filepath.Join(defaultRunDir, "docker"), Meaning: "Docker's options, where twill docker-opts was run"},
-	{Path: filepath.Join(defaultRunDir, "last-end"), Meaning: "why the last run of the daemon ended, if that was an error; twill check tells it"},
+	{Path: filepath.Join(defaultRunDir, "last-end"), Meaning: "why the last run of the daemon ended, if that was an error; twill status and check tell it"},
 	{Path: filepath.Join(defaultRunDir, "twill.sock"), Meaning: "control socket, mode 0660; answers root, the daemon's own user and members of the socket's group"},
 	{Path: filepath.Join(defaultStateDir, "node-id"), Meaning: "by which this host finds its lease again"},
 	{Path: filepath.Join(defaultStateDir, "cache.json"), Meaning: "lease, peers and network config, for a start without etcd"},

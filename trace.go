@@ -10,6 +10,7 @@ import (
 
 	"twill/internal/api"
 	"twill/internal/daemon"
+	"twill/internal/terminal"
 )
 
 // defaultTrace is the length of ping(8)'s packet, in bytes.
@@ -50,7 +51,7 @@ func traceCommand() *cli.Command {
 			if err := api.Get(c.Context, daemon.SocketPath(c.String("run-dir")), api.TracePath+"?"+query.Encode(), &trace); err != nil {
 				return err
 			}
-			if err := show(c, trace, func(t *table) { traceRows(t, trace) }); err != nil {
+			if err := show(c, trace, func(t *terminal.Table) { traceRows(t, trace) }); err != nil {
 				return err
 			}
 			if !trace.Passes {
@@ -61,19 +62,22 @@ func traceCommand() *cli.Command {
 	}
 }
 
-func traceRows(t *table, trace api.Trace) {
-	t.row("packet", fmt.Sprintf("%d bytes from %s to %s", trace.Size, trace.From, trace.To))
+func traceRows(t *terminal.Table, trace api.Trace) {
+	row := func(name, text string) {
+		t.Row(terminal.Cell{Text: name, Style: terminal.Bold}, terminal.Text(text))
+	}
+	row("packet", fmt.Sprintf("%d bytes from %s to %s", trace.Size, trace.From, trace.To))
 	for _, s := range trace.Steps {
 		if s.OK {
-			t.row(s.Step, s.Found)
+			row(s.Step, s.Found)
 		}
 	}
 	verdict := "verdict"
 	if !trace.Passes {
 		verdict = "stopped"
 	}
-	t.row(verdict, trace.Verdict)
+	row(verdict, trace.Verdict)
 	if trace.Remedy != "" {
-		t.row("to do", trace.Remedy)
+		row("to do", trace.Remedy)
 	}
 }

@@ -77,7 +77,7 @@ func ask(ctx context.Context, method, socket, path string, out any) error {
 		return refusal(path, resp)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return fmt.Errorf("read the daemon's answer to %s: %w", path, err)
+		return fmt.Errorf("the daemon's answer to %s is not understood, as if another version than this program runs; restart it after an upgrade: %w", path, err)
 	}
 	return nil
 }

@@ -2,8 +2,8 @@ package api
 
 // Health is the answer of /healthz and /readyz where JSON is asked for.
 type Health struct {
-	Schema int         `json:"schema"`
-	State  HealthState `json:"state"`
+	Schema int         `json:"schema"` // number of the schema: the constant Schema
+	State  HealthState `json:"state"`  // one of the states below
 	// Problems are why State is not ok.
 	Problems []Problem `json:"problems"`
 }
@@ -18,7 +18,7 @@ const (
 // ProblemCodes are all codes that a Problem of a daemon may have.
 var ProblemCodes = []string{
 	ProblemUnderlay, ProblemDevice, ProblemBridge, ProblemEtcdAway, ProblemEtcdRefuses, ProblemEtcdSlow, ProblemCached,
-	ProblemLeaseExpiring, ProblemConfig, ProblemSubnetFile, ProblemPeersUnreachable, ProblemClock, ProblemUnknownEndpoint,
+	ProblemLeaseExpiring, ProblemConfig, ProblemSubnetFile, ProblemPeersUnreachable, ProblemClock, ProblemUnknownSender,
 	ProblemStarting, ProblemHung, ProblemFenced,
 }
 

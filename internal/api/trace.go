@@ -9,22 +9,21 @@ const TracePath = "/v1/trace"
 
 // Trace is what would happen to a packet. Nothing was sent.
 type Trace struct {
-	Schema int         `json:"schema"`
-	From   netip.Addr  `json:"from"`
-	To     netip.Addr  `json:"to"`
-	Size   int         `json:"size"` // bytes, headers and all
-	DF     bool        `json:"df"`
-	Steps  []TraceStep `json:"steps"` // in the order in which the packet meets them
+	Schema int         `json:"schema"` // number of the schema: the constant Schema
+	From   netip.Addr  `json:"from"`   // source of the packet
+	To     netip.Addr  `json:"to"`     // its destination
+	Size   int         `json:"size"`   // bytes, headers and all
+	DF     bool        `json:"df"`     // it must not be fragmented
+	Steps  []TraceStep `json:"steps"`  // in the order in which the packet meets them
 	// Passes says that this host would send the packet on, or deliver it here.
-	Passes bool `json:"passes"`
-	// Verdict says it in a sentence, Remedy what to do where it does not pass.
-	Verdict string `json:"verdict"`
-	Remedy  string `json:"remedy,omitempty"`
+	Passes  bool   `json:"passes"`
+	Verdict string `json:"verdict"`          // Passes, in a sentence
+	Remedy  string `json:"remedy,omitempty"` // what to do where it does not pass
 }
 
 // TraceStep is one thing that the packet meets.
 type TraceStep struct {
-	Step  string `json:"step"`
-	OK    bool   `json:"ok"`
-	Found string `json:"found"`
+	Step  string `json:"step"`  // what it meets: route, lease, peer and so on
+	OK    bool   `json:"ok"`    // it gets past
+	Found string `json:"found"` // what is so there, in a sentence
 }

@@ -21,7 +21,7 @@ func daemonState(f *Facts, r *report) {
 		switch p.Code {
 		case api.ProblemPeersUnreachable, api.ProblemClock, api.ProblemBridge, api.ProblemEtcdSlow:
 			// Rules here say more.
-		case api.ProblemUnknownEndpoint, api.ProblemCached:
+		case api.ProblemUnknownSender, api.ProblemCached:
 			r.warn(p.Code, p.Remedy, "%s", p.Problem)
 		default:
 			r.fail(p.Code, p.Remedy, "%s", p.Problem)

@@ -4,17 +4,33 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
 )
 
-// LastEndPath is where a daemon that ran and ended with an error leaves the reason
-// for `twill check`; the next that is ready removes it.
+// LastEndPath is where a daemon that ended with an error leaves the reason, for those who look when it runs no more. The next one
+// that is ready removes it, and so does Down.
 func LastEndPath(runDir string) string { return filepath.Join(runDir, "last-end") }
 
-// noteEnd keeps the reason of the end.
-func (d *daemon) noteEnd(err error) {
+// LastEnd returns why and when the last daemon of a run directory ended; fs.ErrNotExist: as it should, or none ran.
+func LastEnd(runDir string) (reason string, at time.Time, err error) {
+	path := LastEndPath(runDir)
+	info, err := os.Stat(path)
 	if err != nil {
-		d.warnIf(os.WriteFile(LastEndPath(d.RunDir), []byte(err.Error()+"\n"), 0o644))
+		return "", time.Time{}, err
 	}
+	raw, err := os.ReadFile(path)
+	return strings.TrimSpace(string(raw)), info.ModTime(), err
+}
+
+// noteEnd keeps the reason of the end. A run directory that this daemon does not have the lock of is another's.
+func (d *daemon) noteEnd(reason error) {
+	if reason == nil || d.lock == nil {
+		return
+	}
+	d.warnIf(renameio.WriteFile(LastEndPath(d.RunDir), []byte(reason.Error()+"\n"), 0o644))
 }
 
 func (d *daemon) forgetEnd() {

@@ -87,7 +87,7 @@ func (c *condition) problems() []api.Problem {
 	}
 	c.peers.problems(add)
 	if c.stranger.From.IsValid() {
-		add(api.ProblemUnknownEndpoint, fmt.Sprintf("%s keeps sending, but no lease has it as its endpoint: %d datagrams were dropped", c.stranger.From, c.strangerDrops),
+		add(api.ProblemUnknownSender, fmt.Sprintf("%s keeps sending, but no lease has it as its endpoint: %d datagrams were dropped", c.stranger.From, c.strangerDrops),
 			"if it is a host of this network, set its --public-ip to that address, or see `twill leases` for why its lease is not used; else keep it from the port by a firewall")
 	}
 	return problems

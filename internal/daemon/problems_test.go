@@ -48,7 +48,7 @@ func TestProblems(t *testing.T) {
 		{"a peer's clock", condition{view: serves, peers: clocks(0, -9*time.Second, 0)}, []string{api.ProblemClock}, "host2 (9s behind ours)"},
 		{"one peer, one of two clocks", condition{view: serves, peers: clocks(9 * time.Second)}, []string{api.ProblemClock}, "host2 (9s ahead of ours)"},
 		{"clocks agree", condition{view: serves, peers: clocks(time.Second, -time.Second, 0)}, nil, ""},
-		{"stranger", condition{view: serves, stranger: tunnel.Sighting{From: netip.MustParseAddr("198.18.0.7")}, strangerDrops: 12}, []string{api.ProblemUnknownEndpoint}, "198.18.0.7 keeps sending"},
+		{"stranger", condition{view: serves, stranger: tunnel.Sighting{From: netip.MustParseAddr("198.18.0.7")}, strangerDrops: 12}, []string{api.ProblemUnknownSender}, "198.18.0.7 keeps sending"},
 	} {
 		problems := tt.c.problems()
 		var codes []string

@@ -80,13 +80,16 @@ func Run(ctx context.Context, c Config) error {
 		pings: rate.NewLimiter(pingsPerSecond, pingBurst)}
 	defer d.store.Close()
 	if err := d.start(ctx); err != nil {
+		stopped := ctx.Err() != nil
+		if !stopped {
+			d.noteEnd(err) // first, as they keep the run directory
+		}
 		d.undoAll()
-		if ctx.Err() != nil {
+		if stopped {
 			return nil
 		}
 		return err
 	}
-	d.forgetEnd()
 	err := d.serve(ctx)
 	d.noteEnd(err)
 	return err
@@ -123,6 +126,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	if d.etcd != nil {
 		group.Go(func() error { return d.watchEmbeddedEtcd(ctx) })
 	}
+	d.forgetEnd()
 	d.notifyReady()
 
 	<-ctx.Done()
