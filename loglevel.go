@@ -7,6 +7,7 @@ import (
 
 	"twill/internal/api"
 	"twill/internal/daemon"
+	"twill/internal/terminal"
 )
 
 func logLevelCommand() *cli.Command {
@@ -37,7 +38,7 @@ func logLevelCommand() *cli.Command {
 					return err
 				}
 			}
-			return show(c, now, func(t *table) { t.row(now.Level) })
+			return show(c, now, func(t *terminal.Table) { t.Row(terminal.Text(now.Level)) })
 		},
 	}
 }
