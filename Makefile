@@ -30,8 +30,8 @@ test: packages-for-tests ## run all tests, with the race detector
 test-faults: packages-for-tests ## every fault that can happen to etcd, each for FAULT_HOLD (3s); prints a table
 	cd internal/faults && $(GO) test -count=1 -timeout 30m -all -hold $(FAULT_HOLD)
 
-test-attack: packages-for-tests ## forged packets, and a world that changes around real daemons, two minutes; ATTACK_SEED, ATTACK_PACKETS
-	$(GO) test -race -tags attack -run '^Test(Forged|World)' -timeout 10m -v .
+test-attack: packages-for-tests ## forged packets, a world that changes around real daemons, and faults that twill check has to name, four minutes; ATTACK_SEED, ATTACK_PACKETS
+	$(GO) test -race -tags attack -run '^Test(Forged|World|Diagnose)' -timeout 10m -v .
 
 system-test: ## machines with real systemd, etcd and Docker, and the DEB, three minutes; needs root and a Debian mirror
 	@.ci/packages-for-tests system

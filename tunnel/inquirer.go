@@ -28,10 +28,14 @@ type inquiry struct {
 }
 
 const (
-	// inquiryPause is how often the inquirer looks for what was said.
+	// inquiryPause is how often the inquirer looks for what was said, and asks again about at most askedAgain peers: a host sends one
+	// ICMP error a second for all that comes in vain, pods' packets among it.
 	inquiryPause = 250 * time.Millisecond
+	askedAgain   = 16
 	// inquiryTimeout leaves time for three ARP requests, a second apart, and for a router that does the same.
 	inquiryTimeout = 5 * time.Second
+	// refusalStays is how long what was said counts, though later probes met silence.
+	refusalStays = time.Minute
 )
 
 func newInquirer(t *Tunnel) *inquirer {
@@ -61,6 +65,7 @@ func (q *inquirer) run(ctx context.Context) error {
 			q.send(peer, time.Now())
 		case <-tick.C:
 			q.look(time.Now())
+			q.again(time.Now())
 			if len(q.waiting) == 0 {
 				tick.Stop()
 				q.close()
@@ -71,9 +76,18 @@ func (q *inquirer) run(ctx context.Context) error {
 
 // send sends a probe to peer. A reply goes to the tunnel's own socket, where nobody waits for it.
 func (q *inquirer) send(peer *Peer, now time.Time) {
-	own := q.tunnel.table.Load().own
-	if _, waits := q.waiting[peer.endpoint]; waits || !own.IsValid() || !q.open() {
+	if _, waits := q.waiting[peer.endpoint]; waits || !q.open() {
 		return
+	}
+	q.waiting[peer.endpoint] = inquiry{peer: peer, sent: now}
+	q.probe(peer, now)
+}
+
+// probe sends a probe to a peer that is waited for.
+func (q *inquirer) probe(peer *Peer, now time.Time) {
+	own := q.tunnel.table.Load().own
+	if !own.IsValid() {
+		return // fenced
 	}
 	path := peer.path.Load()
 	path.mu.Lock()
@@ -81,8 +95,7 @@ func (q *inquirer) send(peer *Peer, now time.Time) {
 	path.mu.Unlock()
 	var data [controlLen]byte
 	c.put(data[:])
-	q.look(now) // else the send returns what the queue holds
-	q.waiting[peer.endpoint] = inquiry{peer: peer, sent: now}
+	q.socket.refusals(now, q.take) // else the send returns what the queue holds
 	if _, err := q.socket.WriteToUDPAddrPort(data[:], peer.endpoint); err != nil {
 		if errno := unix.Errno(0); errors.As(err, &errno) {
 			q.take(peer.endpoint, Refusal{Err: errno, At: now})
@@ -124,6 +137,20 @@ func (q *inquirer) look(now time.Time) {
 	}
 }
 
+// again asks once more about some of those that are waited for, whichever.
+func (q *inquirer) again(now time.Time) {
+	if !q.local.IsValid() {
+		return
+	}
+	left := askedAgain
+	for _, i := range q.waiting {
+		if left--; left < 0 {
+			return
+		}
+		q.probe(i.peer, now)
+	}
+}
+
 // take notes what was said about the datagram to an endpoint; the zero Refusal: nothing.
 func (q *inquirer) take(to netip.AddrPort, r Refusal) {
 	i, ok := q.waiting[to]
@@ -133,6 +160,9 @@ func (q *inquirer) take(to netip.AddrPort, r Refusal) {
 	delete(q.waiting, to)
 	path := i.peer.path.Load()
 	path.mu.Lock()
-	path.refusal, path.inquired = r, true
+	if r.Err != nil || time.Since(path.refusal.At) > refusalStays {
+		path.refusal = r
+	}
+	path.inquired = true
 	path.mu.Unlock()
 }

@@ -60,8 +60,14 @@ func TestRefusalCountsUntilAnswer(t *testing.T) {
 	}
 	q.waiting[nearEndpoint] = inquiry{peer: p.a.near, sent: p.now}
 	q.look(p.now.Add(inquiryTimeout))
-	if s := p.stats(); !s.Inquired || s.Refusal.Err != nil || len(q.waiting) != 0 {
+	if s := p.stats(); !s.Inquired || s.Refusal.Err == nil || len(q.waiting) != 0 {
 		t.Errorf("after silence: %+v, %d waited for", s.Refusal, len(q.waiting))
+	}
+	p.a.near.path.Load().refusal.At = time.Now().Add(-2 * refusalStays)
+	q.waiting[nearEndpoint] = inquiry{peer: p.a.near, sent: p.now}
+	q.look(p.now.Add(inquiryTimeout))
+	if s := p.stats(); !s.Inquired || s.Refusal.Err != nil {
+		t.Errorf("after a long silence: %+v", s.Refusal)
 	}
 	p.run(5*time.Second, true)
 	if s := p.stats(); s.Inquired {

@@ -19,7 +19,7 @@ const (
 	heardMargin = time.Second
 	// heardWithin is how recent that packet is: a peer that we do not answer
 	// probes us at least so often.
-	heardWithin = 30 * time.Second
+	heardWithin = 15 * time.Second
 )
 
 // unreachable says why a peer does not answer probes, by what arrives from it
