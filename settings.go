@@ -19,7 +19,7 @@ var settingsFiles = []string{"/etc/default/twill", "/etc/sysconfig/twill"}
 
 // needSettings are the commands that speak of the daemon of this host or to its etcd: what they do without flags should
 // concern the service. `twill run` gets them from systemd, or is tried by hand with flags.
-var needSettings = []string{"leases", "peers", "status", "config", "docker-opts", "down", "check", "ping", "trace", "log-level"}
+var needSettings = []string{"leases", "peers", "status", "config", "docker-opts", "down", "check", "ping", "trace", "log-level", "top"}
 
 // loadSettings puts what files say into the environment, for the command in args; what is there already wins. A part of the
 // service, which systemd runs as a user who may not read them, has from systemd what they say.

@@ -91,3 +91,19 @@ func TestShippedSettings(t *testing.T) {
 		t.Errorf("got %+v", cfg)
 	}
 }
+
+// Commands that speak of this host's daemon or to its etcd go by the service's settings. The daemon itself has them from
+// systemd.
+func TestCommandsOfTheServiceReadItsSettings(t *testing.T) {
+	var ofService func(c *cli.Command) bool
+	ofService = func(c *cli.Command) bool {
+		return slices.ContainsFunc(c.Subcommands, ofService) || slices.ContainsFunc(c.Flags, func(f cli.Flag) bool {
+			return slices.Contains([]string{"run-dir", "etcd-endpoints"}, f.Names()[0])
+		})
+	}
+	for _, c := range newApp().Commands {
+		if c.Name != "run" && ofService(c) && !slices.Contains(needSettings, c.Name) {
+			t.Errorf("twill %s does not read them", c.Name)
+		}
+	}
+}
