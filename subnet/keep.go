@@ -213,7 +213,7 @@ func (m *Manager) judge(ctx context.Context, l Lease, found bool) error {
 			ErrFenced, l.Subnet, l.Node, endpoint(l, m.config), nodeIDFile)
 	case m.doubled(l):
 		return fmt.Errorf("%w: %s was taken by node %q, which has the same endpoint %s as this host", ErrFenced, l.Subnet, l.Node, endpoint(l, m.config))
-	case m.asks(l):
+	case m.asks(l) && m.answers.Allow():
 		return m.answer(ctx, l)
 	}
 	return m.restore(ctx, l)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/time/rate"
 )
 
 // DefaultTTL is Flannel's lease time, and ours: a host may be away this long
@@ -54,7 +55,9 @@ type Manager struct {
 	pace          pace
 	moves         chan netip.Addr // to which this host has moved, from MoveTo
 	// wrote are values whose write got no answer.
-	wrote []Value
+	wrote   []Value
+	answers *rate.Limiter // to twins
+
 	// asked brings etcd's word on our own lease; nil: nobody has asked.
 	asked <-chan ownWord
 	// broke: the connection did, and the table has not been compared since.
@@ -86,7 +89,10 @@ func NewManager(r *Registry, o Options) *Manager {
 	if o.CheckEvery == 0 {
 		o.CheckEvery = defaultCheckEvery
 	}
-	return &Manager{registry: r, opt: o, log: o.Log, table: newTable(o.Grace), moves: make(chan netip.Addr, 1)}
+	return &Manager{
+		registry: r, opt: o, log: o.Log, table: newTable(o.Grace), moves: make(chan netip.Addr, 1),
+		answers: rate.NewLimiter(answersPerSecond, answersBurst),
+	}
 }
 
 // Configure reads and validates the network config. If there is none and

@@ -15,6 +15,11 @@ const (
 	// lease names: a few round trips to etcd, and a start of that daemon.
 	twinPatience = 2 * time.Second
 	twinPoll     = 50 * time.Millisecond
+
+	// These bound the answers. Two daemons whose leases are the same to the letter, as of
+	// clones behind one NAT, take each other's answers for questions.
+	answersPerSecond = 1
+	answersBurst     = 10
 )
 
 // keptByTwin asks, before l is taken over, whether a daemon with our identity

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // twins are hosts of one identity each: a copied disk, and a wrong public IP.
@@ -105,4 +107,23 @@ func TestCachedLeaseOfATwin(t *testing.T) {
 	twin.PublicIP = netip.MustParseAddr("192.0.2.77")
 	n.join(twin)
 	n.restore(dir, host(1)).fenced("same node id", "192.0.2.77:8285")
+}
+
+// Two hosts that differ in nothing do not answer each other's answers for ever.
+func TestTwinsToTheLetterComeToRest(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	first := n.join(host(1))
+	n.join(host(1))
+	_, err := n.client.Put(n.rpc(), n.key(first.own.Name), valueOf(host(1)), clientv3.WithIgnoreLease())
+	n.must(err)
+	n.waitFor("answers", func(l map[string]Lease) bool { return l[first.own.Name].ModRevision > first.own.ModRevision+4 })
+	const window = 2 * time.Second
+	time.Sleep(window)
+	resp, err := n.client.Get(n.rpc(), n.key(first.own.Name))
+	n.must(err)
+	most := int64(1 + 2*(answersBurst+answersPerSecond*2*window/time.Second))
+	if got := resp.Kvs[0].Version; got > most {
+		t.Errorf("the key was written %d times, want at most %d", got, most)
+	}
 }
