@@ -130,6 +130,19 @@ func TestLostWhileAwayIsFenced(t *testing.T) {
 	h.fenced(own.Subnet.String(), "192.0.2.2:8285")
 }
 
+// While there is no watch, as in the wait before all is read again.
+func TestFencedWhileIdle(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	own, err := h.acquire()
+	n.must(err)
+	n.put(own.Name, valueOf(host(2)), time.Hour)
+	if err := h.manager.idle(n.rpc(), time.Hour); !errors.Is(err, ErrFenced) {
+		t.Errorf("idle ended with %v, want ErrFenced", err)
+	}
+}
+
 // What others do to our key without taking the subnet is put right, under the
 // etcd lease that they gave it.
 func TestChangedKeyIsRestored(t *testing.T) {
@@ -239,6 +252,7 @@ func TestCheckDistrustsTheWatch(t *testing.T) {
 		want   string
 	}{
 		{"etcd went back", func(_ *network, h *node) { h.manager.table.revision = 1 << 40 }, "went back from revision 1099511627776"},
+		{"another cluster", func(_ *network, h *node) { h.manager.cluster++ }, "another cluster answers"},
 		{"own key deleted", func(n *network, h *node) { n.delete(h.own.Name) }, "the watch has not said so"},
 		{"own key rewritten", func(n *network, h *node) { n.put(h.own.Name, valueOf(host(1)), time.Hour) }, "the watch has not said so"},
 	} {
