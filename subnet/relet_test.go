@@ -126,3 +126,19 @@ func (t *endingTxn) Commit() (*clientv3.TxnResponse, error) {
 	t.end()
 	return nil, context.Canceled
 }
+
+// A key that changed since it was read is another's by now.
+func TestReletCompares(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	r := n.dial(host(1)).registry
+	n.put("10.5.1.0-24", valueOf(host(1)), time.Hour)
+	read := n.leases()["10.5.1.0-24"]
+	n.put("10.5.1.0-24", valueOf(host(2)), time.Hour)
+	if _, won, err := r.relet(n.rpc(), read, host(1).value(), time.Hour); won || err != nil {
+		t.Errorf("put over another's value: won %t, %v", won, err)
+	}
+	if l := n.leases()["10.5.1.0-24"]; l.Value != host(2).value() {
+		t.Errorf("etcd has %+v, want the other host's", l)
+	}
+}
