@@ -32,8 +32,8 @@ func unreachable(p *subnet.Peer, stats *tunnel.PeerStats, now time.Time) api.Pro
 	case claimed.IsValid():
 		return api.Problem{
 			Code:    api.ReasonAddress,
-			Problem: fmt.Sprintf("%s at %s, while datagrams in its name come from %s and are not accepted: its public IP is wrong, or a NAT changes its address", missed, at.Addr(), claimed),
-			Remedy:  fmt.Sprintf("if %s is %s, start twill there without --public-ip or with --public-ip %s; if a NAT is between, give it the address and port that the NAT has outside (--public-ip, --public-port)", claimed, who, claimed),
+			Problem: fmt.Sprintf("%s: datagrams in its name come from %s and are not accepted, for its lease says %s", missed, claimed, at.Addr()),
+			Remedy:  fmt.Sprintf("is its --public-ip right? If %s is %s, start twill there without --public-ip or with --public-ip %s; if a NAT is between, give it the address and port that the NAT has outside (--public-ip, --public-port)", claimed, who, claimed),
 		}
 	case stats.LastSeen.Sub(path.UnansweredSince) > heardMargin && now.Sub(stats.LastSeen) < heardWithin:
 		return api.Problem{
