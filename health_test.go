@@ -150,14 +150,14 @@ func TestWrongPublicIPIsNamed(t *testing.T) {
 	c.start(wrong, "--public-ip", wrong.SpareAddr().String())
 	c.attach(good)
 	peer := c.waitPeer(good, "the reason", func(p api.Peer) bool { return p.State == api.StateUnreachable && p.ClaimedFrom == wrong.Addr() })
-	for _, want := range []string{"come from " + wrong.Addr().String(), "at " + wrong.SpareAddr().String()} {
+	for _, want := range []string{"come from " + wrong.Addr().String(), "lease says " + wrong.SpareAddr().String()} {
 		if !strings.Contains(peer.Reason, want) || !strings.Contains(peer.Remedy, "--public-ip") {
 			t.Errorf("the peer is told with reason %q and remedy %q, want %q", peer.Reason, peer.Remedy, want)
 		}
 	}
 	c.waitProblem(good, api.ProblemPeersUnreachable, true)
 	out, err := good.Twill(c.ctx, "peers", "--run-dir", good.RunDir(), "--state", "unreachable")
-	if err != nil || !strings.Contains(out, "public IP is wrong") {
+	if err != nil || !strings.Contains(out, "is its --public-ip right?") {
 		t.Errorf("%v:\n%s", err, out)
 	}
 	// Who takes no part in this knows nothing about it.
