@@ -104,6 +104,7 @@ type fakeConn struct {
 	out     func(p *Packet)                      // gets what Send took; nil discards it
 	ports   int                                  // source ports
 	mtu     int                                  // for PathMTU, 0: 1500
+	local   netip.AddrPort                       // LocalAddr
 	control func(data []byte, to netip.AddrPort) // gets what SendControl took; nil discards it
 
 	refuseControl error // answers SendControl
@@ -113,7 +114,7 @@ type fakeConn struct {
 }
 
 func newFakeConn() *fakeConn {
-	return &fakeConn{deadline: newDeadline(), in: make(chan []Datagram, 1), buffers: newBuffers()}
+	return &fakeConn{deadline: newDeadline(), in: make(chan []Datagram, 1), buffers: newBuffers(), local: netip.MustParseAddrPort("198.18.0.1:8285")}
 }
 
 func (c *fakeConn) Receive() ([]Datagram, error) {
@@ -163,7 +164,7 @@ func (c *fakeConn) PathMTU(netip.AddrPort) (int, error) {
 	return c.mtu, nil
 }
 
-func (c *fakeConn) LocalAddr() netip.AddrPort { return netip.MustParseAddrPort("198.18.0.1:8285") }
+func (c *fakeConn) LocalAddr() netip.AddrPort { return c.local }
 func (c *fakeConn) SourcePorts() int          { return max(1, c.ports) }
 func (c *fakeConn) Modes() []Mode             { return nil }
 func (c *fakeConn) Close() error              { return nil }

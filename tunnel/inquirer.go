@@ -61,7 +61,9 @@ func (q *inquirer) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case peer := <-q.peers:
-			tick.Reset(inquiryPause)
+			if len(q.waiting) == 0 { // else it ticks, and who is handed over puts no tick off
+				tick.Reset(inquiryPause)
+			}
 			q.send(peer, time.Now())
 		case <-tick.C:
 			q.look(time.Now())
@@ -95,12 +97,19 @@ func (q *inquirer) probe(peer *Peer, now time.Time) {
 	path.mu.Unlock()
 	var data [controlLen]byte
 	c.put(data[:])
-	q.socket.refusals(now, q.take) // else the send returns what the queue holds
-	if _, err := q.socket.WriteToUDPAddrPort(data[:], peer.endpoint); err != nil {
-		if errno := unix.Errno(0); errors.As(err, &errno) {
-			q.take(peer.endpoint, Refusal{Err: errno, At: now})
-		}
+	if errno := unix.Errno(0); errors.As(q.write(data[:], peer.endpoint, now), &errno) {
+		q.take(peer.endpoint, Refusal{Err: errno, At: now})
 	}
+}
+
+// write sends a datagram. Its error is about that one: what the network has just said about an earlier one, and the kernel gives the next
+// send in its place, is taken.
+func (q *inquirer) write(data []byte, to netip.AddrPort, now time.Time) error {
+	_, err := q.socket.WriteToUDPAddrPort(data, to)
+	if err != nil && q.socket.refusals(now, q.take) > 0 {
+		_, err = q.socket.WriteToUDPAddrPort(data, to)
+	}
+	return err
 }
 
 // open opens the socket, or another where the tunnel has moved to another address.

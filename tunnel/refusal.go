@@ -99,19 +99,27 @@ func openInquiring(addr netip.Addr) (socket, error) {
 	return s, nil
 }
 
-// refusals calls take for each message in the error queue.
-func (s socket) refusals(now time.Time, take func(to netip.AddrPort, r Refusal)) {
+// maxRefusals is how many messages of an error queue are read at a time, about as many as one holds. Who forges ICMP without end would
+// else keep the reader there.
+const maxRefusals = 256
+
+// refusals calls take for the messages in the error queue, and returns how many it has read.
+func (s socket) refusals(now time.Time, take func(to netip.AddrPort, r Refusal)) (n int) {
 	var m errorMessage
 	_ = control(s.raw, func(fd int) error {
-		for {
+		for n < maxRefusals {
 			to, r, ok, err := m.readRefusal(fd, now)
 			switch {
 			case errors.Is(err, unix.EINTR):
+				continue
 			case err != nil:
 				return err // EAGAIN: that was all
 			case ok:
 				take(to, r)
 			}
+			n++
 		}
+		return nil
 	})
+	return n
 }
