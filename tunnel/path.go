@@ -104,6 +104,9 @@ func (p *path) replied(c *controlDatagram, rx uint64, now time.Time) bool {
 			continue
 		}
 		p.history |= 1 << age
+		if later := p.history & (1<<age - 1); age > 0 && later == 0 { // those sent since have no answer yet
+			p.silentSince = p.probes[(p.sent-age)%pendingProbes].sent
+		}
 		p.answered++
 		p.lastReply = now
 		p.inquired, p.refusal = false, Refusal{}

@@ -166,6 +166,17 @@ func TestProbeFindsPeerThatIsAway(t *testing.T) {
 	}
 }
 
+// Answers that come after the next probe was sent tell of a silence since then, not since ever.
+func TestLateAnswersEndSilence(t *testing.T) {
+	p := newProberPair(t)
+	p.delay = 1200 * time.Millisecond // a round trip takes longer than the interval
+	p.run(time.Minute, true)
+	s := p.stats()
+	if silent := p.now.Sub(s.UnansweredSince); s.ProbesAnswered < 30 || s.Unanswered == 0 || silent > 5*time.Second {
+		t.Errorf("%d probes answered, %d not, silent for %v", s.ProbesAnswered, s.Unanswered, silent)
+	}
+}
+
 // A peer with which nothing is exchanged is probed now and then.
 func TestProbeIdlePeer(t *testing.T) {
 	p := newProberPair(t)
