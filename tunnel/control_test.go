@@ -63,7 +63,6 @@ func TestParseControlRefuses(t *testing.T) {
 	}
 }
 
-// Any datagram is parsed without harm, and what is understood is written back the same, but for what means nothing.
 // FuzzControl receives any bytes as a control datagram of a twill peer. It is heard or dropped as the slow twin of the rules says; what is
 // heard is read as it is written; a probe is answered with one reply of the fixed size, a reply with nothing; and nothing that was not
 // asked for changes what is known of the path.

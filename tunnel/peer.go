@@ -22,8 +22,6 @@ type Peer struct {
 	// limit is the length of the largest packet that the path to the peer takes, maxPacket as long as nothing else is known.
 	limit atomic.Int32
 	path  atomic.Pointer[path] // nil until the prober has to do with the peer
-	// claims is from where control datagrams last came that name the peer's subnet, but not from its endpoint.
-	claims lastSighting
 
 	// The two directions are counted by different goroutines, on cache lines of their own.
 	_        cpu.CacheLinePad
@@ -33,6 +31,8 @@ type Peer struct {
 	lastSeen atomic.Int64 // Unix time in ns, 0: never
 	_        cpu.CacheLinePad
 	drops    [numDropReasons]atomic.Uint64
+	// claims is from where control datagrams last came that name the peer's subnet, but not from its endpoint.
+	claims lastSighting
 }
 
 // traffic counts packets and their bytes.

@@ -70,7 +70,7 @@ func heard(stats *tunnel.PeerStats, now time.Time) string {
 func refusal(missed string, at netip.AddrPort, who string, r tunnel.Refusal) api.Problem {
 	p := api.Problem{Code: api.ReasonUnknown}
 	switch {
-	case r.Prohibited():
+	case r.Prohibited(), errors.Is(r.Err, unix.ECONNREFUSED) && r.From.IsValid() && r.From != at.Addr(): // as iptables' REJECT has it
 		p.Code = api.ReasonForbidden
 		p.Problem = fmt.Sprintf("%s: a firewall at %s refuses what we send", missed, r.From)
 		p.Remedy = fmt.Sprintf("let UDP to %s through there", at)
@@ -97,7 +97,7 @@ func refusal(missed string, at netip.AddrPort, who string, r tunnel.Refusal) api
 	return p
 }
 
-// saidBy names who sent an ICMP message, if that was not the peer itself.
+// saidBy names who sent an ICMP message, if there was one.
 func saidBy(r tunnel.Refusal) string {
 	if !r.From.IsValid() {
 		return ""

@@ -45,6 +45,7 @@ func TestUnreachable(t *testing.T) {
 		{"one way", away(tunnel.PathStats{Inquired: true}, 5*time.Second), api.ReasonOneWay, "what we send does not reach it", "192.0.2.2:8285"},
 		{"heard at the beginning only", away(tunnel.PathStats{Inquired: true}, 19500*time.Millisecond), api.ReasonDropped, "nothing heard for 20s", ""},
 		{"nobody listens", away(says(unix.ECONNREFUSED, 3, 3, peer.Endpoint.Addr()), 25*time.Second), api.ReasonDaemon, "nobody listens on UDP port 8285", "systemctl start twill"},
+		{"rejected on the way", away(says(unix.ECONNREFUSED, 3, 3, router), 25*time.Second), api.ReasonForbidden, "a firewall at 192.0.2.254", "192.0.2.2:8285"},
 		{"no ARP", away(says(unix.EHOSTUNREACH, 3, 1, own), 25*time.Second), api.ReasonHost, "no host answers at 192.0.2.2", "has its link"},
 		{"prohibited", away(says(unix.EHOSTUNREACH, 3, 13, router), 25*time.Second), api.ReasonForbidden, "a firewall at 192.0.2.254", "192.0.2.2:8285"},
 		{"no route", away(says(unix.ENETUNREACH, 0, 0, netip.Addr{}), 0), api.ReasonRoute, "no route", "ip route get 192.0.2.2"},
