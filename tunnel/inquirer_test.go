@@ -54,6 +54,10 @@ func TestInquirerTellsPeersApart(t *testing.T) {
 	now := time.Now()
 	q.send(nobody, now)
 	q.send(silent, now)
+	waitFor(t, "what the network says", func() bool {
+		q.look(now)
+		return nobody.Stats().Path.Inquired
+	})
 	if s := nobody.Stats().Path; s.Refusal.Err != unix.ECONNREFUSED || s.Refusal.From != nobody.endpoint.Addr() {
 		t.Errorf("of the port where nobody listens is noted %+v", s.Refusal)
 	}
@@ -76,8 +80,19 @@ func TestRefusalsAreReadInTurns(t *testing.T) {
 	}
 	const most = 2 * maxRefusals
 	took := 0
-	provoke := func() {
+	provoke := func() { // one, and waits for it
 		if _, err := q.socket.WriteToUDPAddrPort(make([]byte, controlLen), nobody.endpoint); err != nil {
+			t.Fatal(err)
+		}
+		err := control(q.socket.raw, func(fd int) error {
+			for {
+				_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd)}}, int((10 * time.Second).Milliseconds())) // POLLERR needs no asking
+				if err != unix.EINTR {
+					return err
+				}
+			}
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
