@@ -25,7 +25,7 @@ const (
 // ErrNotAsked is wrapped by the errors of a Ping to a peer that answers no probes.
 var ErrNotAsked = errors.New("the peer does not run twill and answers no probes")
 
-// An ask is a probe that somebody waits for. The prober, which alone sends control datagrams, sends it.
+// An ask is a probe that somebody waits for. The prober sends it, as all control datagrams from that socket.
 type ask struct {
 	peer  *Peer
 	size  int
@@ -46,14 +46,20 @@ func (t *Tunnel) Ping(ctx context.Context, peer *Peer, size int) (Reply, error) 
 		return Reply{}, ErrNotAsked
 	}
 	a := &ask{peer: peer, size: size, id: rand.Uint64(), sent: make(chan error, 1), reply: make(chan Reply, 1)}
+	t.prober.asked.Store(a.id, a)
+	defer t.prober.asked.Delete(a.id)
 	select {
 	case t.prober.asks <- a:
 	case <-ctx.Done():
 		return Reply{}, ctx.Err()
 	}
-	defer t.prober.forget(a)
-	if err := <-a.sent; err != nil {
-		return Reply{}, fmt.Errorf("send a probe of %d bytes to %s: %w", size, peer.endpoint, err)
+	select {
+	case err := <-a.sent:
+		if err != nil {
+			return Reply{}, fmt.Errorf("send a probe of %d bytes to %s: %w", size, peer.endpoint, err)
+		}
+	case <-ctx.Done(): // the socket has no room
+		return Reply{}, ctx.Err()
 	}
 	select {
 	case r := <-a.reply:
@@ -63,15 +69,11 @@ func (t *Tunnel) Ping(ctx context.Context, peer *Peer, size int) (Reply, error) 
 	}
 }
 
-// ask sends the probe of a, whose reply may come from now on.
+// ask sends the probe of a.
 func (p *prober) ask(a *ask) {
-	p.asked.Store(a.id, a)
 	a.begin = p.now()
 	a.sent <- p.send(a.peer, &controlDatagram{typ: controlProbe, flags: controlUncounted, id: a.id}, a.size)
 }
-
-// forget ends the wait for a's reply.
-func (p *prober) forget(a *ask) { p.asked.Delete(a.id) }
 
 // takeAsked takes a reply that somebody waits for, and returns false for any other. Only the peer that was asked can answer.
 func (p *prober) takeAsked(m *controlMessage) bool {

@@ -52,8 +52,37 @@ func TestPingWithoutReply(t *testing.T) {
 	if _, err := p.ping(ctx, MinPing, time.Second); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the end of the context", err)
 	}
+	p.checkNothingAsked()
+}
+
+// A ping does not outlast its context while the prober waits for room in the socket.
+func TestPingWithoutRoom(t *testing.T) {
+	p := newProberPair(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := p.a.tunnel.Ping(ctx, p.a.near, MinPing)
+		ended <- err
+	}()
+	a := <-p.a.tunnel.prober.asks
+	cancel()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want the end of the context", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for the prober")
+	}
+	p.a.tunnel.prober.ask(a)
+	p.checkNothingAsked()
+}
+
+// checkNothingAsked checks that nothing is kept of a ping that is over.
+func (p *proberPair) checkNothingAsked() {
+	p.tb.Helper()
 	p.a.tunnel.prober.asked.Range(func(id, _ any) bool {
-		t.Errorf("probe %v is still waited for", id)
+		p.tb.Errorf("probe %v is still waited for", id)
 		return true
 	})
 }
