@@ -123,6 +123,24 @@ func TestPageSaysThatItIsOutOfDate(t *testing.T) {
 	}
 }
 
+// After an upgrade the page is not the new one's text in the old one's style.
+func TestPageOfAnotherVersion(t *testing.T) {
+	page, asked := pageOf(&moving{fake: host(2)}), 0
+	body := browse(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		page.ServeHTTP(answer, r)
+		body := answer.Body.String()
+		if asked++; asked == 1 {
+			body = strings.Replace(body, "</style>", "/* former */</style>", 1)
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprint(w, body)
+	}), "", "--virtual-time-budget=12000", "--dump-dom")
+	if asked < 3 || strings.Contains(body, "/* former */") || !strings.Contains(body, "node2") {
+		t.Errorf("asked %d times, and the former style is there: %v", asked, strings.Contains(body, "/* former */"))
+	}
+}
+
 // dying gives one answer.
 type dying struct {
 	*fake

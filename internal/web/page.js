@@ -23,6 +23,8 @@ async function refresh() {
 }
 
 function take(next) {
+  const styleOf = (page) => page.querySelector("style").textContent;
+  if (styleOf(next) !== styleOf(document)) return location.reload(); // of another version of twill
   const focus = document.activeElement && document.activeElement.id;
   const left = document.getElementById("table")?.scrollLeft;
   document.title = next.title;

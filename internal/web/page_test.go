@@ -127,7 +127,7 @@ func TestVerdicts(t *testing.T) {
 		{"degraded", ok, degraded, false, []string{"Degraded", "connection refused", "To do:", "look whether etcd runs"}},
 		{"unready", ok, failed, false, []string{"Not ready", "no address"}},
 		{"hung", failed, ok, false, []string{"Hung"}},
-		{"starting", ok, starting, true, []string{"Starting", "waiting for etcd at http://192.0.2.9:2379"}},
+		{"starting", ok, starting, true, []string{"Starting", "What it waits for", "waiting for etcd at http://192.0.2.9:2379"}},
 	} {
 		f := host(1)
 		f.live, f.ready, f.starting = tt.live, tt.ready, tt.starting
@@ -139,6 +139,22 @@ func TestVerdicts(t *testing.T) {
 		}
 		if tt.starting && strings.Contains(w.Body.String(), "<table") {
 			t.Error("a daemon that starts has a table")
+		}
+	}
+}
+
+// Of a peer that is not reached the page says what to do; of a silent one there is nothing to do.
+func TestPageSaysWhatToDoAboutPeers(t *testing.T) {
+	for state, want := range map[api.PeerState]bool{api.StateUnreachable: true, api.StateVanished: true, api.StateIncompatible: true, api.StateSilent: false} {
+		f := host(1)
+		p := &f.peers.Peers[0]
+		p.State, p.RTT, p.Remedy = state, nil, "start it"
+		body := get(handler(f), "/").Body.String()
+		if strings.Contains(body, "<b>To do:</b> start it") != want {
+			t.Errorf("%s: the page says what to do: %v, want %v", state, !want, want)
+		}
+		if strings.Contains(body, `<g class="peer lost">`) != want {
+			t.Errorf("%s: drawn as out of reach: %v, want %v", state, !want, want)
 		}
 	}
 }
@@ -188,6 +204,10 @@ func TestRates(t *testing.T) {
 		if rows[0].TxRate != 250 || rows[0].RxRate != 0 || rows[1].TxRate >= 0 || tx.Rate != 1000 {
 			t.Errorf("rates %v, %v, %v of all; want 250, unknown, 1000", rows[0].TxRate, rows[1].TxRate, tx.Rate)
 		}
+	}
+	f.status.Tx.Bytes += 4000
+	if rows, tx, _ = r.rows(f.peers.Peers, f.status, start.Add(time.Hour)); rows[0].TxRate >= 0 || tx.Rate >= 0 {
+		t.Errorf("the mean of an hour is shown as a rate: %v, %v", rows[0].TxRate, tx.Rate)
 	}
 }
 

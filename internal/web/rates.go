@@ -23,6 +23,14 @@ func (r row) Name() string {
 	return r.Subnet.Addr().String()
 }
 
+// ToDo is what to do about a peer that is not up; there is nothing about one that is only silent.
+func (r row) ToDo() string {
+	if r.State == api.StateSilent {
+		return ""
+	}
+	return r.Remedy
+}
+
 // Rate is that of both directions.
 func (r row) Rate() float64 { return max(r.TxRate, 0) + max(r.RxRate, 0) }
 
@@ -43,15 +51,18 @@ type rates struct {
 // moved is how many bytes, or bytes a second, have passed.
 type moved struct{ tx, rx float64 }
 
-// leastSpan is the time that a rate is at least over.
-const leastSpan = 2 * time.Second
+// leastSpan is the time that a rate is at least over, mostSpan that after which nobody would take it for the present one.
+const (
+	leastSpan = 2 * time.Second
+	mostSpan  = time.Minute
+)
 
 // rows joins peers, and the whole, with their rates.
 func (r *rates) rows(peers []api.Peer, s api.Status, now time.Time) (rows []row, tx, rx traffic) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if span := now.Sub(r.at); span >= leastSpan {
-		r.sample(peers, s, now, span.Seconds())
+		r.sample(peers, s, now, span)
 	}
 	rows = make([]row, len(peers))
 	for i := range peers {
@@ -70,7 +81,7 @@ func (r *rates) rate(subnet netip.Prefix) moved {
 }
 
 // sample notes the counters; the zero Prefix has those of the whole.
-func (r *rates) sample(peers []api.Peer, s api.Status, now time.Time, seconds float64) {
+func (r *rates) sample(peers []api.Peer, s api.Status, now time.Time, span time.Duration) {
 	next := make(map[netip.Prefix]moved, len(peers)+1)
 	next[netip.Prefix{}] = moved{float64(s.Tx.Bytes), float64(s.Rx.Bytes)}
 	for i := range peers {
@@ -79,8 +90,8 @@ func (r *rates) sample(peers []api.Peer, s api.Status, now time.Time, seconds fl
 	r.before = make(map[netip.Prefix]moved, len(next))
 	for subnet, n := range next {
 		// A peer that has moved to another endpoint counts anew.
-		if l, ok := r.last[subnet]; ok && n.tx >= l.tx && n.rx >= l.rx {
-			r.before[subnet] = moved{(n.tx - l.tx) / seconds, (n.rx - l.rx) / seconds}
+		if l, ok := r.last[subnet]; ok && span <= mostSpan && n.tx >= l.tx && n.rx >= l.rx {
+			r.before[subnet] = moved{(n.tx - l.tx) / span.Seconds(), (n.rx - l.rx) / span.Seconds()}
 		}
 	}
 	r.last, r.at = next, now
