@@ -48,13 +48,7 @@ func controlled(f *testing.F) (socket string, messages *safeBuffer) {
 	d := &daemon{manager: new(subnet.Manager), Config: Config{Log: slog.New(slog.DiscardHandler), LogLevel: new(slog.LevelVar)}}
 	var table *Table
 	d.table.Store(table.Next(subnet.View{Peers: []*subnet.Peer{peer("10.5.2.0/24", "198.18.0.2:8285")}}))
-	var err error
-	d.tunnel, err = tunnel.New(tunnel.Config{
-		Device: idleDevice{}, Conns: []tunnel.Conn{idleConn{}}, Address: netip.MustParseAddr("10.5.1.0"),
-	})
-	if err != nil {
-		f.Fatal(err)
-	}
+	d.tunnel = idleTunnel(f)
 	messages = new(safeBuffer)
 	log := slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	socket = filepath.Join(f.TempDir(), "s")
@@ -98,6 +92,18 @@ func checkAnswers(t *testing.T, answer []byte) {
 			return // the answer to HEAD has a length and no body
 		}
 	}
+}
+
+// idleTunnel moves nothing.
+func idleTunnel(tb testing.TB) *tunnel.Tunnel {
+	tb.Helper()
+	t, err := tunnel.New(tunnel.Config{
+		Device: idleDevice{}, Conns: []tunnel.Conn{idleConn{}}, Address: netip.MustParseAddr("10.5.1.0"),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return t
 }
 
 // An idleDevice and an idleConn are enough to be asked about.

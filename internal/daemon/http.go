@@ -104,13 +104,17 @@ func (p pages) Peers() (api.Peers, bool) {
 
 // Snapshot is for the metrics.
 func (p pages) Snapshot() metrics.Snapshot {
-	s := metrics.Snapshot{Live: p.Live(), Ready: p.Ready(), Started: p.d.up.Load()}
+	s := metrics.Snapshot{Live: p.Live(), Started: p.d.up.Load()}
 	if !s.Started {
+		s.Ready = p.Ready()
 		return s
 	}
 	table := p.d.table.Load()
 	s.Status = p.d.status()
-	s.Peers = reportPeers(table, s.Status.MTU, time.Now()).Peers
+	s.Ready = p.d.ready(s.Status.Problems)
+	if p.d.PeerMetrics {
+		s.Peers = reportPeers(table, s.Status.MTU, time.Now()).Peers
+	}
 	s.Tunnel = p.d.tunnel.Stats()
 	s.TableChanged = table.Changed
 	return s
@@ -145,7 +149,11 @@ func (p pages) Ready() api.Health {
 		}
 		return health(api.HealthFailed, starting)
 	}
-	problems := d.problems(d.table.Load())
+	return d.ready(d.problems(d.table.Load()))
+}
+
+// ready is how a daemon is that has started and has these problems.
+func (d *daemon) ready(problems []api.Problem) api.Health {
 	if d.fenced.Load() {
 		problems = append([]api.Problem{{
 			Code:    api.ProblemFenced,

@@ -2,13 +2,17 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"twill/internal/api"
+	"twill/internal/metrics"
 	"twill/subnet"
 	"twill/tunnel"
 )
@@ -75,6 +79,42 @@ func TestPagesOfAStart(t *testing.T) {
 	}
 	if _, known := p.Peers(); known {
 		t.Error("peers are known")
+	}
+}
+
+// scraped is a daemon with n peers, as Prometheus finds it.
+func scraped(tb testing.TB, n int, perPeer bool) pages {
+	tb.Helper()
+	d := &daemon{troubles: newTroubles(slog.New(slog.DiscardHandler)), manager: new(subnet.Manager), tunnel: idleTunnel(tb)}
+	d.PeerMetrics = perPeer
+	d.table.Store(crowd(n))
+	d.up.Store(true)
+	return pages{d}
+}
+
+// Nothing is told of each peer unless the series of peers are wanted; health is that of /readyz.
+func TestSnapshot(t *testing.T) {
+	for _, perPeer := range []bool{false, true} {
+		p := scraped(t, 3, perPeer)
+		s := p.Snapshot()
+		if got := len(s.Peers); (got == 3) != perPeer || !perPeer && got != 0 {
+			t.Errorf("series of peers %v: the snapshot has %d peers", perPeer, got)
+		}
+		if !reflect.DeepEqual(s.Ready, p.Ready()) || s.Ready.State != api.HealthDegraded { // without etcd
+			t.Errorf("the snapshot is %+v, /readyz %+v", s.Ready, p.Ready())
+		}
+	}
+}
+
+// BenchmarkScrape is what a scrape of a daemon with 10,000 peers costs, from the counters to the answer.
+func BenchmarkScrape(b *testing.B) {
+	for _, perPeer := range []bool{false, true} {
+		b.Run(fmt.Sprintf("perPeer=%v", perPeer), func(b *testing.B) {
+			h := metrics.New(metrics.Options{Source: scraped(b, 10_000, perPeer), PerPeer: perPeer, Log: slog.New(slog.DiscardHandler)}).Handler()
+			for b.Loop() {
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/metrics", nil))
+			}
+		})
 	}
 }
 

@@ -27,7 +27,7 @@ type Snapshot struct {
 	// Started says that the daemon holds a lease and all below is known.
 	Started bool
 	Status  api.Status
-	Peers   []api.Peer
+	Peers   []api.Peer // only needed with Options.PerPeer
 	Tunnel  tunnel.Stats
 	// TableChanged is when the peers in force last changed.
 	TableChanged time.Time

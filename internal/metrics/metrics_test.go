@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http/httptest"
@@ -190,23 +189,5 @@ func TestSeriesOfAStart(t *testing.T) {
 	}
 	if strings.Contains(text, "twill_packets_total") {
 		t.Error("packets are counted before there is a tunnel")
-	}
-}
-
-// BenchmarkScrape is what one scrape of a network of n hosts costs.
-func BenchmarkScrape(b *testing.B) {
-	for _, perPeer := range []bool{false, true} {
-		b.Run(fmt.Sprintf("peers=10000,perPeer=%v", perPeer), func(b *testing.B) {
-			s := busy()
-			for i := range 10_000 {
-				p := s.Peers[0]
-				p.Subnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(6 + i>>8), byte(i), 0}), 24)
-				s.Peers = append(s.Peers, p)
-			}
-			h := newMetrics(s, perPeer).Handler()
-			for b.Loop() {
-				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/metrics", nil))
-			}
-		})
 	}
 }
