@@ -187,6 +187,11 @@ func TestHostileNamesInABrowser(t *testing.T) {
 
 // Screenshots of each kind of page; with -images those of the documentation are written.
 func TestScreenshots(t *testing.T) {
+	oneAway := host(9)
+	oneAway.ready = api.Health{State: api.HealthDegraded, Problems: []api.Problem{{
+		Code: api.ProblemPeersUnreachable, Problem: "1 of 9 peers do not answer: node9",
+		Remedy: "`twill peers --state unreachable` says of each why; of a host that is gone for good, delete the lease (`twill down --release-lease` on it, else `etcdctl del`)",
+	}}}
 	unready := host(3)
 	unready.ready = failed
 	troubled := host(3)
@@ -200,8 +205,8 @@ func TestScreenshots(t *testing.T) {
 		size   string
 		dark   bool
 	}{
-		{"status-light", &moving{fake: host(9)}, "1200,1500", false},
-		{"status-dark", &moving{fake: host(9)}, "1200,1500", true},
+		{"status-light", &moving{fake: oneAway}, "1200,1800", false},
+		{"status-dark", &moving{fake: oneAway}, "1200,1800", true},
 		{"phone", &moving{fake: host(9)}, "500,1800", false},
 		{"empty", &moving{fake: host(0)}, "1200,900", false},
 		{"many", &moving{fake: host(300)}, "1200,1800", false},

@@ -35,7 +35,9 @@ func host(n int) *fake {
 		loss := float64(i%5) / 100
 		switch rtt := []float64{0.0004, 0.004, 0.04, 0.4}[i%4]; {
 		case i%11 == 7:
-			p.State, p.Reason = api.StateUnreachable, "no answer to 5 probes"
+			p.State = api.StateUnreachable
+			p.Reason = "no answer to 5 probes: its host is there, but nobody listens on UDP port 8285: its twill does not run"
+			p.Remedy = "on " + p.Node + ": `systemctl start twill`, and `journalctl -u twill` for why it ended; if it runs, its firewall rejects the port"
 		case i%13 == 9:
 			p.State, p.Reason, p.LastSeen = api.StateSilent, "runs Flannel, which cannot be probed", time.Time{}
 		default:

@@ -63,7 +63,7 @@ var (
 		{"rtt4", "100 ms and more", "M0,-9L8.5,6.5L-8.5,6.5z", math.Inf(1)},
 	}
 	unmeasured = band{"unknown", "no answer yet, or not probed", "M-6,0a6,6 0 1,0 12,0a6,6 0 1,0 -12,0z", 0}
-	unreached  = band{"lost", "unreachable, vanished, incompatible", "M-7,-4.5L-4.5,-7L0,-2.5L4.5,-7L7,-4.5L2.5,0L7,4.5L4.5,7L0,2.5L-4.5,7L-7,4.5L-2.5,0z", 0}
+	unreached  = band{"lost", "out of reach or vanished", "M-7,-4.5L-4.5,-7L0,-2.5L4.5,-7L7,-4.5L2.5,0L7,4.5L4.5,7L0,2.5L-4.5,7L-7,4.5L-2.5,0z", 0}
 )
 
 // Legend is the key to colours and marks.
