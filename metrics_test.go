@@ -19,11 +19,16 @@ import (
 	"twill/internal/lab"
 )
 
-// metricLabels are the names of a metric's labels, sorted.
-type metricLabels map[string][]string
+// exposition is what a daemon exposes: by metric and label, the label's values.
+type exposition map[string]map[string][]string
 
-// scrape returns what h's daemon exposes: each metric's type, and its labels.
-func (c *cluster) scrape(h *lab.Host) (types map[string]string, labels metricLabels) {
+// labels returns the names of a metric's labels, sorted.
+func (e exposition) labels(metric string) []string {
+	return slices.Sorted(maps.Keys(e[metric]))
+}
+
+// scrape returns what h's daemon exposes, and each metric's type.
+func (c *cluster) scrape(h *lab.Host) (types map[string]string, exposed exposition) {
 	c.t.Helper()
 	status, body, err := c.get(h, "/metrics")
 	c.must(err)
@@ -33,24 +38,26 @@ func (c *cluster) scrape(h *lab.Host) (types map[string]string, labels metricLab
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
 	c.must(err)
-	types, labels = map[string]string{}, metricLabels{}
+	types, exposed = map[string]string{}, exposition{}
 	for name, f := range families {
 		types[name] = strings.ToLower(f.GetType().String())
-		names := map[string]bool{}
+		values := map[string][]string{}
+		var bounds []string
 		for _, m := range f.Metric {
 			for _, l := range m.Label {
-				names[l.GetName()] = true
+				values[l.GetName()] = append(values[l.GetName()], l.GetValue())
+			}
+			for _, b := range m.GetHistogram().GetBucket() {
+				bounds = append(bounds, fmt.Sprint(b.GetUpperBound()))
 			}
 		}
-		labels[name] = slices.Sorted(maps.Keys(names))
+		exposed[name] = values
 		if f.GetType() == dto.MetricType_HISTOGRAM {
-			for _, suffix := range []string{"_sum", "_count", "_bucket"} {
-				labels[name+suffix] = labels[name]
-			}
-			labels[name+"_bucket"] = append(slices.Clone(labels[name]), "le")
+			exposed[name+"_sum"], exposed[name+"_count"], exposed[name+"_bucket"] = values, values, maps.Clone(values)
+			exposed[name+"_bucket"]["le"] = bounds
 		}
 	}
-	return types, labels
+	return types, exposed
 }
 
 // What a daemon exposes, what docs/metrics.md says, and what the alerts and the dashboard use, is the same.
@@ -68,11 +75,11 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 		}
 		return err
 	})
-	types, labels := c.scrape(h)
+	types, exposed := c.scrape(h)
 	documented := readMetrics(t)
 	for name, m := range documented {
-		if types[name] != m.kind || !slices.Equal(labels[name], m.labels) {
-			t.Errorf("docs/metrics.md has %s, a %s with the labels %q; the daemon exposes a %q with %q", name, m.kind, m.labels, types[name], labels[name])
+		if types[name] != m.kind || !slices.Equal(exposed.labels(name), m.labels) {
+			t.Errorf("docs/metrics.md has %s, a %s with the labels %q; the daemon exposes a %q with %q", name, m.kind, m.labels, types[name], exposed.labels(name))
 		}
 	}
 	for name := range types {
@@ -83,9 +90,9 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	if len(documented) < 20 {
 		t.Errorf("only %d metrics found in docs/metrics.md", len(documented))
 	}
-	labels["up"] = nil // Prometheus' own
-	t.Run("alerts", func(t *testing.T) { checkAlerts(t, labels) })
-	t.Run("dashboard", func(t *testing.T) { checkDashboard(t, labels) })
+	exposed["up"] = nil // Prometheus' own
+	t.Run("alerts", func(t *testing.T) { checkAlerts(t, exposed) })
+	t.Run("dashboard", func(t *testing.T) { checkDashboard(t, exposed) })
 }
 
 type documentedMetric struct {
@@ -131,9 +138,9 @@ func readFile(t *testing.T, path string) string {
 	return string(raw)
 }
 
-// checkQuery parses a query and looks whether each metric in it is exposed with the labels that are asked for. It returns the labels
-// that its result may have.
-func checkQuery(t *testing.T, query string, exposed metricLabels) []string {
+// checkQuery parses a query and looks whether each metric in it is exposed with the labels, and their values, that are asked for. It
+// returns the labels that its result may have.
+func checkQuery(t *testing.T, query string, exposed exposition) []string {
 	t.Helper()
 	// Grafana's own variables; those of the dashboard stand in strings.
 	parsed, err := metricsql.Parse(strings.ReplaceAll(query, "$__rate_interval", "5m"))
@@ -149,13 +156,20 @@ func checkQuery(t *testing.T, query string, exposed metricLabels) []string {
 		}
 		for _, filters := range m.LabelFilterss {
 			name := filters[0].Value
-			labels, ok := exposed[name]
+			values, ok := exposed[name]
+			labels := exposed.labels(name)
 			if filters[0].Label != "__name__" || !ok {
 				t.Errorf("%s: no metric %q is exposed", query, name)
 			}
 			for _, f := range filters[1:] {
 				if !slices.Contains(append([]string{"job", "instance"}, labels...), f.Label) {
 					t.Errorf("%s: %s has no label %q", query, name, f.Label)
+				}
+				for value := range strings.SplitSeq(f.Value, "|") {
+					matches := regexp.MustCompile("^(?:" + value + ")$").MatchString
+					if values[f.Label] != nil && !slices.ContainsFunc(values[f.Label], matches) {
+						t.Errorf("%s: %s=%q is none of %q", query, f.Label, value, values[f.Label])
+					}
 				}
 			}
 			result = append(result, labels...)
@@ -173,7 +187,7 @@ func checkQuery(t *testing.T, query string, exposed metricLabels) []string {
 	return result
 }
 
-func checkAlerts(t *testing.T, exposed metricLabels) {
+func checkAlerts(t *testing.T, exposed exposition) {
 	var file struct {
 		Groups []struct {
 			Name  string
@@ -218,7 +232,7 @@ func checkTemplate(t *testing.T, where, text, pattern string, labels []string) {
 	}
 }
 
-func checkDashboard(t *testing.T, exposed metricLabels) {
+func checkDashboard(t *testing.T, exposed exposition) {
 	var board struct {
 		Title, UID string
 		Panels     []struct {
