@@ -59,7 +59,8 @@ func pageOf(d Daemon) http.Handler {
 	return harden(&page{daemon: d, now: later})
 }
 
-// browse runs the browser on a page. It returns what it prints, and fails on what the console says.
+// browse runs the browser on a page, by another name than localhost, which browsers trust more than a host of the network. It returns what
+// it prints, and fails on what the console says.
 func browse(t *testing.T, h http.Handler, query string, args ...string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -72,9 +73,9 @@ func browse(t *testing.T, h http.Handler, query string, args ...string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	line := append([]string{
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+		"--headless", "--host-resolver-rules=MAP node1 127.0.0.1", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr", "--user-data-dir=" + t.TempDir(),
-	}, append(args, server.URL+"/"+query)...)
+	}, append(args, fmt.Sprintf("http://node1:%d/%s", l.Addr().(*net.TCPAddr).Port, query))...)
 	cmd := exec.CommandContext(ctx, "chromium", line...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
