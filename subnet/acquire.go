@@ -157,6 +157,7 @@ func (m *Manager) begin(l Lease, s Snapshot) {
 	m.cluster = s.ClusterID
 	m.first = nil // 2 MB with 10,000 leases
 	m.noteConfig(s.Config)
+	m.planComparison()
 	m.due.check = now.Add(jitter(m.opt.CheckEvery))
 }
 

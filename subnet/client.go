@@ -91,7 +91,7 @@ func Dial(ctx context.Context, c EtcdConfig, log *slog.Logger) (*Registry, error
 		return nil, err
 	}
 	return &Registry{
-		connection: connection{config: c, life: ctx, log: log},
+		connection: connection{config: c, life: ctx, log: log, broke: make(chan struct{}, 1)},
 		prefix:     c.prefix(),
 	}, nil
 }

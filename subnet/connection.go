@@ -11,6 +11,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
 )
 
 // connection is the client of etcd that RPCs use now. It is made by the first
@@ -23,6 +24,10 @@ type connection struct {
 	// Observe, if set, is told of each RPC: the method as "Range", how it ended as
 	// a gRPC code, how long it took. Set it before the first one.
 	Observe func(method, code string, took time.Duration)
+
+	// broke signals that a connection to etcd has broken: what answers next may be
+	// another etcd, and a watch goes on as if nothing had happened.
+	broke chan struct{}
 
 	mu     sync.Mutex
 	client *clientv3.Client
@@ -79,7 +84,29 @@ func (c *connection) open(ctx context.Context) (*clientv3.Client, error) {
 		client.Close()
 		return nil, ctx.Err()
 	}
+	go c.observeBreaks(client)
 	return client, nil
+}
+
+// observeBreaks runs until the client is closed.
+func (c *connection) observeBreaks(client *clientv3.Client) {
+	conn := client.ActiveConnection()
+	for state := conn.GetState(); conn.WaitForStateChange(client.Ctx(), state); state = conn.GetState() {
+		if state == connectivity.Ready {
+			select {
+			case c.broke <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// forgetBreak is for who reads everything anew.
+func (c *connection) forgetBreak() {
+	select {
+	case <-c.broke:
+	default:
+	}
 }
 
 func (c *connection) close() error {

@@ -155,6 +155,10 @@ func (m *Manager) checked(ctx context.Context, w ownWord) error {
 		m.publish()
 	}
 	m.due.check = time.Now().Add(jitter(m.opt.CheckEvery))
+	if errors.Is(err, errChanges) { // which is no reason to end the watch
+		m.due.check = time.Now().Add(min(lookAgain, m.opt.CheckEvery))
+		return nil
+	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, ErrFenced) || errors.Is(err, errResync) {
 		return err
 	}
@@ -162,6 +166,13 @@ func (m *Manager) checked(ctx context.Context, w ownWord) error {
 	m.due.check = time.Now().Add(m.retryAfter())
 	return nil
 }
+
+// errChanges says that our lease changes while we look: to be looked at again.
+var errChanges = fmt.Errorf("%w: our lease changes while we look", errResync)
+
+// lookAgain is how soon. It bears a watch that is behind by as much, and leaves a
+// host that asks for our lease (keptByTwin) most of its patience.
+const lookAgain = time.Second / 2
 
 // compareOwn looks whether etcd is what the watch makes us believe. After the
 // connection broke, the watch goes on where it was, with an etcd that may be
@@ -182,12 +193,16 @@ func (m *Manager) compareOwn(ctx context.Context, w ownWord) error {
 		m.broke = false
 		m.compareWithin(herd(len(m.table.leases)))
 	}
+	before := m.behind
+	m.behind = known != w.found || told.ModRevision != w.lease.ModRevision
 	switch {
 	case w.at.cluster != m.cluster:
 		return fmt.Errorf("%w: another cluster answers", errResync)
 	case w.at.revision < w.revision:
 		return fmt.Errorf("%w: etcd went back from revision %d to %d, as after a restore", errResync, w.revision, w.at.revision)
-	case known != w.found || told.ModRevision != w.lease.ModRevision:
+	case m.behind && !before:
+		return errChanges
+	case m.behind:
 		return fmt.Errorf("%w: lease %s changed and the watch has not said so", errResync, m.own.Name)
 	}
 	return nil
@@ -213,8 +228,6 @@ func (m *Manager) judge(ctx context.Context, l Lease, found bool) error {
 			ErrFenced, l.Subnet, l.Node, endpoint(l, m.config), nodeIDFile)
 	case m.doubled(l):
 		return fmt.Errorf("%w: %s was taken by node %q, which has the same endpoint %s as this host", ErrFenced, l.Subnet, l.Node, endpoint(l, m.config))
-	case m.asks(l) && m.answers.Allow():
-		return m.answer(ctx, l)
 	}
 	return m.restore(ctx, l)
 }
@@ -235,10 +248,12 @@ func (m *Manager) believe() error {
 
 // doubled reports whether l, by its identity ours, was written by another twill
 // (which always names its port; a person may not). To put our value back would
-// only begin a quarrel. A write of our own whose answer was lost, before this host
-// moved on, is not another's.
+// only begin a quarrel. What we wrote ourselves before this host moved on, its answer
+// lost or not, is not another's; nor is what was written before our last write, which
+// etcd has only after a restore.
 func (m *Manager) doubled(l Lease) bool {
-	if slices.Contains(m.wrote, l.Value) {
+	v := l.answered()
+	if v == m.own.Value || slices.Contains(m.wrote, v) || l.ModRevision < m.own.ModRevision {
 		return false
 	}
 	return m.elsewhere(l)
@@ -262,7 +277,7 @@ func (m *Manager) update(ctx context.Context) error {
 		return fmt.Errorf("write lease %s: %w", m.own.Name, err)
 	}
 	if !won {
-		return fmt.Errorf("%w: lease %s changes while we look", errResync, m.own.Name)
+		return errChanges
 	}
 	m.own = l
 	m.log.Info("our lease says what is true now", "lease", l.Name, "endpoint", endpoint(l, m.config))
@@ -284,14 +299,16 @@ func (m *Manager) claimCached(ctx context.Context, l Lease) error {
 	return m.restore(ctx, l)
 }
 
-// restore adopts our key as somebody rewrote it and puts our value back.
+// restore adopts our key as somebody rewrote it and puts our value back, which is
+// the answer to a host that asks (keptByTwin).
 func (m *Manager) restore(ctx context.Context, l Lease) error {
+	asked := l.Asks
 	l, won, err := m.rewrite(ctx, l)
 	if err != nil {
 		return fmt.Errorf("write lease %s again: %w", m.own.Name, err)
 	}
 	if !won {
-		return fmt.Errorf("%w: lease %s changes while we look", errResync, m.own.Name)
+		return errChanges
 	}
 	switch {
 	case l.Reserved():
@@ -301,7 +318,11 @@ func (m *Manager) restore(ctx context.Context, l Lease) error {
 		m.due.renew = time.Now()
 	}
 	m.own = l
-	m.log.Info("our lease was changed in etcd; it is as it should be again", "lease", l.Name)
+	if asked {
+		m.log.Warn("another host asked for our lease and was told that we hold it; has it this one's node id or address?", "lease", l.Name)
+	} else {
+		m.log.Info("our lease was changed in etcd; it is as it should be again", "lease", l.Name)
+	}
 	return nil
 }
 
@@ -319,7 +340,7 @@ func (m *Manager) retake(ctx context.Context) error {
 		return fmt.Errorf("take vanished lease %s again: %w", m.own.Name, err)
 	}
 	if !won {
-		return fmt.Errorf("%w: lease %s changes while we look", errResync, m.own.Name)
+		return errChanges
 	}
 	m.own = l
 	m.renewed(asked, m.opt.TTL)

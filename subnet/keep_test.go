@@ -268,6 +268,12 @@ func TestCheckDistrustsTheWatch(t *testing.T) {
 				t.Fatalf("before: %v", err)
 			}
 			tt.change(n, h)
+			if strings.HasPrefix(tt.name, "own key") {
+				n.must(h.manager.check(n.rpc())) // it may only be behind
+				if wait := time.Until(h.manager.due.check); wait > lookAgain {
+					t.Errorf("the next check is in %v", wait)
+				}
+			}
 			if err := h.manager.check(n.rpc()); !errors.Is(err, errResync) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("check: %v, want %q", err, tt.want)
 			}

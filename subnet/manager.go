@@ -9,7 +9,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"golang.org/x/time/rate"
 )
 
 // DefaultTTL is Flannel's lease time, and ours: a host may be away this long
@@ -55,13 +54,14 @@ type Manager struct {
 	pace          pace
 	moves         chan netip.Addr // to which this host has moved, from MoveTo
 	// wrote are values whose write got no answer.
-	wrote   []Value
-	answers *rate.Limiter // to twins
+	wrote []Value
 
 	// asked brings etcd's word on our own lease; nil: nobody has asked.
 	asked <-chan ownWord
 	// broke: the connection did, and the table has not been compared since.
 	broke bool
+	// behind: the watch has not yet said what etcd's latest word on our lease was.
+	behind bool
 
 	confirmed instant       // etcd keeps our lease for ttl from here on
 	ttl       time.Duration // 0 of a reservation
@@ -89,10 +89,7 @@ func NewManager(r *Registry, o Options) *Manager {
 	if o.CheckEvery == 0 {
 		o.CheckEvery = defaultCheckEvery
 	}
-	return &Manager{
-		registry: r, opt: o, log: o.Log, table: newTable(o.Grace), moves: make(chan netip.Addr, 1),
-		answers: rate.NewLimiter(answersPerSecond, answersBurst),
-	}
+	return &Manager{registry: r, opt: o, log: o.Log, table: newTable(o.Grace), moves: make(chan netip.Addr, 1)}
 }
 
 // Configure reads and validates the network config. If there is none and

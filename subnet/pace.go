@@ -66,6 +66,20 @@ func squareAt(n, rate int) time.Duration {
 	return time.Duration(float64(n) * float64(n) / float64(rate) * float64(time.Second))
 }
 
+// resumeRate is how many hosts a second resume their watches after a common cause,
+// an election mostly: each reads its own key and opens a watch.
+const resumeRate = 10_000
+
+// stagger is a random wait before this host resumes its watch.
+func (m *Manager) stagger() time.Duration {
+	return rand.N(time.Duration(len(m.table.leases)+1) * time.Second / resumeRate)
+}
+
+// planComparison follows the reading of the whole table.
+func (m *Manager) planComparison() {
+	m.due.full = time.Now().Add(jitter(fullAfter(len(m.table.leases))))
+}
+
 // compareWithin brings the next full comparison forward.
 func (m *Manager) compareWithin(d time.Duration) {
 	if at := time.Now().Add(d); at.Before(m.due.full) {

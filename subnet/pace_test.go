@@ -1,7 +1,6 @@
 package subnet
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -81,14 +80,9 @@ func TestDueComparisonIsNotSpread(t *testing.T) {
 	for i := range 1000 {
 		m.table.leases[fmt.Sprint(i)] = Lease{}
 	}
-	m.due.check = epoch.Add(time.Hour)
-	due := m.act(t.Context(), epoch)
-	if !errors.Is(due, errResync) {
-		t.Fatalf("a comparison is due: %v, want errResync", due)
-	}
 	var compacted time.Duration
 	for range 100 {
-		if wait := m.spread(due); wait != 0 {
+		if wait := m.spread(errDue); wait != 0 {
 			t.Fatalf("the comparison waits another %v", wait)
 		}
 		compacted = max(compacted, m.spread(errResync))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -22,6 +23,7 @@ func (m *Manager) Turns() uint64 { return m.turns.Load() }
 func (m *Manager) Run(ctx context.Context) error {
 	m.save(m.View())
 	var wait backoff
+	resumed := 0 // times in a row
 	for {
 		began := time.Now()
 		err := errFromCache
@@ -34,10 +36,20 @@ func (m *Manager) Run(ctx context.Context) error {
 		case errors.Is(err, ErrFenced):
 			return err
 		}
-		m.log.Debug("reading all leases again", "why", err)
 		if time.Since(began) > backoffMax {
-			wait = backoff{}
+			wait, resumed = backoff{}, 0
 		}
+		if resumes(err) && (resumed < resumesMost || !m.etcd.Serves) {
+			m.log.Debug("watching on", "why", err)
+			resumed++
+			if err = m.resume(ctx, wait.pause()+m.stagger()); err == nil {
+				continue
+			}
+			if errors.Is(err, ErrFenced) {
+				return err
+			}
+		}
+		m.log.Debug("reading all leases again", "why", err)
 		if err := m.idle(ctx, wait.pause()+m.spread(err)); errors.Is(err, ErrFenced) {
 			return err
 		}
@@ -47,17 +59,38 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
+// resumesMost is how often in a row a watch is resumed while etcd answers all else.
+const resumesMost = 3
+
+// resumes reports whether a watch that ended with err can go on where it was: its
+// member has no leader, the client is another after a change of the credentials.
+func resumes(err error) bool {
+	return !errors.Is(err, errResync) && !errors.Is(err, errFromCache) &&
+		!errors.Is(err, rpctypes.ErrCompacted) && !errors.Is(err, rpctypes.ErrFutureRev)
+}
+
+// resume waits for d and looks whether etcd is as the watch left it. nil: it is, or
+// does not answer, and the watch may go on. Else it returns ErrFenced, errResync or
+// ctx's error.
+func (m *Manager) resume(ctx context.Context, d time.Duration) error {
+	if err := m.idle(ctx, d); err != nil {
+		return err
+	}
+	m.behind = false // there was no watch that could be
+	return m.check(ctx)
+}
+
 // idle keeps the lease for a time, without a watch. It returns nil, ErrFenced or
 // ctx's error.
 func (m *Manager) idle(ctx context.Context, d time.Duration) error {
-	m.due.full = time.Now().Add(d)
+	end := time.Now().Add(d)
 	for {
 		m.turns.Add(1)
-		if err := m.pause(ctx, time.Until(m.nextDue())); err != nil {
+		if err := m.pause(ctx, time.Until(earlier(end, m.nextDue()))); err != nil {
 			return err
 		}
 		now := time.Now()
-		if !m.due.full.After(now) {
+		if !end.After(now) {
 			return nil
 		}
 		if err := m.act(ctx, now); errors.Is(err, ErrFenced) {
@@ -95,12 +128,14 @@ var errFromCache = errors.New("started from the cache")
 // write of our lease, as without space, is no reason to read all again: the next
 // check writes it.
 func (m *Manager) reload(ctx context.Context) error {
+	m.registry.forgetBreak()
 	s, err := m.registry.snapshot(ctx)
 	if err != nil {
 		return err
 	}
 	m.table.load(s, time.Now())
-	m.broke = false
+	m.broke, m.behind = false, false
+	m.planComparison()
 	m.noteCluster(s.ClusterID)
 	m.noteConfig(s.Config)
 	own, found := m.table.leases[m.own.Name]
@@ -138,14 +173,13 @@ func (m *Manager) follow(ctx context.Context) error {
 		cancel()
 		m.asked = nil
 	}()
-	events, lost, err := m.registry.watch(watchCtx, m.table.revision+1)
+	events, err := m.registry.watch(watchCtx, m.table.revision+1)
 	if err != nil {
 		return err
 	}
-	m.due.full = time.Now().Add(jitter(fullAfter(len(m.table.leases))))
 	for {
 		m.turns.Add(1)
-		wake := time.NewTimer(time.Until(m.nextDue()))
+		wake := time.NewTimer(time.Until(earlier(m.due.full, m.nextDue())))
 		select {
 		case <-ctx.Done():
 			wake.Stop()
@@ -167,7 +201,7 @@ func (m *Manager) follow(ctx context.Context) error {
 			if err := m.checked(ctx, word); err != nil {
 				return err
 			}
-		case <-lost:
+		case <-m.registry.broke:
 			wake.Stop()
 			m.broke = true
 			if err := m.check(ctx); err != nil {
@@ -180,18 +214,29 @@ func (m *Manager) follow(ctx context.Context) error {
 			if err := m.act(ctx, now); err != nil {
 				return err
 			}
+			if !m.due.full.After(now) {
+				return errDue
+			}
 		}
 	}
 }
 
+// nextDue is when act has something to do.
 func (m *Manager) nextDue() time.Time {
-	next := m.due.full
-	for _, t := range []time.Time{m.due.renew, m.due.check, m.due.view, m.nextExpiry()} {
-		if !t.IsZero() && t.Before(next) {
-			next = t
+	next := m.due.check
+	for _, t := range []time.Time{m.due.renew, m.due.view, m.nextExpiry()} {
+		if !t.IsZero() {
+			next = earlier(next, t)
 		}
 	}
 	return next
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // nextExpiry is when a vanished lease has to go; the zero Time: none has.
@@ -219,12 +264,7 @@ func (m *Manager) act(ctx context.Context, now time.Time) error {
 		}
 	}
 	if !m.due.check.After(now) {
-		if err := m.check(ctx); err != nil {
-			return err
-		}
-	}
-	if !m.due.full.After(now) {
-		return errDue
+		return m.check(ctx)
 	}
 	return nil
 }

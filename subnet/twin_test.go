@@ -109,21 +109,104 @@ func TestCachedLeaseOfATwin(t *testing.T) {
 	n.restore(dir, host(1)).fenced("same node id", "192.0.2.77:8285")
 }
 
-// Two hosts that differ in nothing do not answer each other's answers for ever.
+// Of many copies that start at once none takes the lease, each gets its answer.
+func TestManyTwinsAtOnce(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	first := n.join(host(1))
+	const twins = 20
+	ended := make(chan error, twins)
+	for i := range twins {
+		twin := host(1)
+		twin.PublicIP = host(50 + i).PublicIP
+		h := n.dial(twin)
+		go func() {
+			_, err := h.acquire()
+			ended <- err
+		}()
+	}
+	for range twins {
+		if err := <-ended; !errors.Is(err, ErrTwin) {
+			t.Errorf("a twin's start: %v, want ErrTwin", err)
+		}
+	}
+	first.stop() // it was not fenced
+	if l := n.leases()[first.own.Name]; l.Value != first.own.Value {
+		t.Errorf("etcd has %+v, the first host took %+v", l, first.own)
+	}
+}
+
+// Another start's question is not the answer to our own, nor is one left behind by a
+// start that was killed.
+func TestQuestionIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	n.join(host(1)).stop()
+	moved := host(1)
+	moved.PublicIP = host(21).PublicIP
+	h := n.dial(moved)
+	acquired := make(chan error)
+	go func() {
+		_, err := h.acquire()
+		acquired <- err
+	}()
+	name := ""
+	n.waitFor("a question", func(leases map[string]Lease) bool {
+		for name = range leases {
+			return leases[name].Asks
+		}
+		return false
+	})
+	other := n.leases()[name]
+	_, err := n.client.Put(n.rpc(), n.key(name), string(other.Marshal()), clientv3.WithIgnoreLease())
+	n.must(err)
+	if err := <-acquired; err != nil {
+		t.Fatal(err)
+	}
+	if l := n.leases()[name]; l.Value != moved.value() {
+		t.Errorf("etcd has %+v, want our own value without a question", l)
+	}
+}
+
+// Two starts that ask at once, where nobody runs, do not keep each other waiting.
+func TestTwoStartsAskAtOnce(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	n.join(host(1)).stop()
+	ended := make(chan error)
+	for i := range 2 {
+		twin := host(1)
+		twin.PublicIP = host(50 + i).PublicIP
+		h := n.dial(twin)
+		go func() {
+			_, err := h.acquire()
+			ended <- err
+		}()
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the first to come up: %v", err)
+	}
+	if err := <-ended; err != nil { // the other one is not there yet to answer
+		t.Errorf("the second: %v", err)
+	}
+}
+
+// Two hosts that differ in nothing do not answer each other's answers.
 func TestTwinsToTheLetterComeToRest(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
 	first := n.join(host(1))
 	n.join(host(1))
-	_, err := n.client.Put(n.rpc(), n.key(first.own.Name), valueOf(host(1)), clientv3.WithIgnoreLease())
+	question := host(1).value()
+	question.Asks = true
+	_, err := n.client.Put(n.rpc(), n.key(first.own.Name), string(question.Marshal()), clientv3.WithIgnoreLease())
 	n.must(err)
-	n.waitFor("answers", func(l map[string]Lease) bool { return l[first.own.Name].ModRevision > first.own.ModRevision+4 })
-	const window = 2 * time.Second
-	time.Sleep(window)
+	n.waitFor("an answer", func(l map[string]Lease) bool { return !l[first.own.Name].Asks })
+	time.Sleep(2 * time.Second)
 	resp, err := n.client.Get(n.rpc(), n.key(first.own.Name))
 	n.must(err)
-	most := int64(1 + 2*(answersBurst+answersPerSecond*2*window/time.Second))
-	if got := resp.Kvs[0].Version; got > most {
-		t.Errorf("the key was written %d times, want at most %d", got, most)
+	const written = 3 // by the first, with the question, with the answer
+	if got := resp.Kvs[0].Version; got != written {
+		t.Errorf("the key was written %d times, want %d", got, written)
 	}
 }

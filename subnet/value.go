@@ -32,6 +32,13 @@ type Value struct {
 	Node   string // host name, for people
 	NodeID string // identity of the host, stable over restarts and address changes
 	Port   uint16 // UDP port; 0 means the network config's
+	Asks   bool   // a host that starts asks whoever holds the lease to write it without this
+}
+
+// answered is v without a question.
+func (v Value) answered() Value {
+	v.Asks = false
+	return v
 }
 
 // UDP tells whether the lease's owner speaks the udp backend.
@@ -53,6 +60,7 @@ type rawData struct {
 	Node   string
 	NodeID string
 	Port   int
+	Asks   bool `json:",omitempty"`
 }
 
 // ParseValue reads a lease's value. Unknown fields and the BackendData of other backends are
@@ -114,7 +122,7 @@ func (v *Value) readData(data json.RawMessage) error {
 	if d.Port < 0 || d.Port > 65535 {
 		return fmt.Errorf("BackendData.Port %d: want 0 to 65535", d.Port)
 	}
-	v.Proto, v.Node, v.NodeID, v.Port = proto, d.Node, d.NodeID, uint16(d.Port)
+	v.Proto, v.Node, v.NodeID, v.Port, v.Asks = proto, d.Node, d.NodeID, uint16(d.Port), d.Asks
 	return nil
 }
 
@@ -166,7 +174,7 @@ func (v Value) Marshal() []byte {
 		r.PublicIPv6 = &s
 	}
 	if v.Proto > 0 {
-		r.BackendData = mustMarshal(rawData{json.RawMessage(strconv.Itoa(v.Proto)), v.Node, v.NodeID, int(v.Port)})
+		r.BackendData = mustMarshal(rawData{json.RawMessage(strconv.Itoa(v.Proto)), v.Node, v.NodeID, int(v.Port), v.Asks})
 	}
 	return mustMarshal(r)
 }

@@ -29,6 +29,8 @@ func TestParseValue(t *testing.T) {
 		{flannelVXLAN, Value{PublicIP: publicIP, BackendType: "vxlan"}, false},
 		{flannelDual, Value{PublicIP: publicIP, PublicIPv6: v6, BackendType: "vxlan"}, false},
 		{twillUDP, Value{PublicIP: publicIP, BackendType: "udp", Proto: 1, Node: "web-1", NodeID: "5f0c", Port: 8285}, true},
+		{`{"PublicIP":"192.168.64.3","BackendType":"udp","BackendData":{"Proto":1,"Node":"a","NodeID":"b","Port":1,"Asks":true}}`,
+			Value{PublicIP: publicIP, BackendType: "udp", Proto: 1, Node: "a", NodeID: "b", Port: 1, Asks: true}, true},
 		{`{"publicip":"192.168.64.3"}`, Value{PublicIP: publicIP}, true},
 		{`{"PublicIP":"192.168.64.3","BackendType":"UDP","New":{"a":[1]}}`, Value{PublicIP: publicIP, BackendType: "UDP"}, true},
 		{`{"PublicIP":"0.0.0.0","PublicIPv6":"fd00::3"}`, Value{PublicIP: netip.IPv4Unspecified(), PublicIPv6: v6}, true},
