@@ -85,17 +85,20 @@ func (m *Manager) take(ctx context.Context, c choice) (l Lease, won bool, err er
 }
 
 // revokeLost drops the etcd leases of tries whose answer was lost, but for the
-// one that l hangs on.
+// one that l hangs on. What etcd does not answer at once is left for the next time.
 func (m *Manager) revokeLost(ctx context.Context, l Lease) {
-	for _, id := range m.granted {
-		if id != l.ID {
-			m.registry.revokeUnused(ctx, id)
+	answers := true
+	m.granted = slices.DeleteFunc(m.granted, func(id clientv3.LeaseID) bool {
+		if id == l.ID || !answers {
+			return false
 		}
-	}
-	m.granted = slices.DeleteFunc(m.granted, func(id clientv3.LeaseID) bool { return id != l.ID })
+		answers = m.registry.revokeUnused(ctx, id) == nil
+		return answers
+	})
 }
 
-// rewrite makes the value of our lease say what is true now.
+// rewrite makes the value of our lease say what is true now, which also answers a
+// host that asks for it.
 func (m *Manager) rewrite(ctx context.Context, l Lease) (Lease, bool, error) {
 	want := m.wanted(l)
 	if l.Value == want {

@@ -55,6 +55,13 @@ func countRPCs(t *testing.T, r *Registry) *rpcCounter {
 	client := clientOf(t, r)
 	c := &rpcCounter{KV: client.KV, Lease: client.Lease}
 	client.KV, client.Lease = c, c
+	newID := r.newLeaseID
+	r.newLeaseID = func() clientv3.LeaseID {
+		id := newID()
+		c.Add(1)
+		c.granted = append(c.granted, id)
+		return id
+	}
 	return c
 }
 
@@ -66,15 +73,6 @@ func (c *rpcCounter) Get(ctx context.Context, key string, opts ...clientv3.OpOpt
 func (c *rpcCounter) Txn(ctx context.Context) clientv3.Txn {
 	c.Add(1)
 	return c.KV.Txn(ctx)
-}
-
-func (c *rpcCounter) Grant(ctx context.Context, ttl int64) (*clientv3.LeaseGrantResponse, error) {
-	c.Add(1)
-	resp, err := c.Lease.Grant(ctx, ttl)
-	if err == nil {
-		c.granted = append(c.granted, resp.ID)
-	}
-	return resp, err
 }
 
 func (c *rpcCounter) Revoke(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseRevokeResponse, error) {

@@ -93,6 +93,7 @@ func Dial(ctx context.Context, c EtcdConfig, log *slog.Logger) (*Registry, error
 	return &Registry{
 		connection: connection{config: c, life: ctx, log: log, broke: make(chan struct{}, 1)},
 		prefix:     c.prefix(),
+		newLeaseID: randomLeaseID,
 	}, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -18,8 +20,9 @@ import (
 // deadline; each write of a key is a transaction that compares.
 type Registry struct {
 	connection
-	prefix string
-	pages  pages
+	prefix     string
+	pages      pages
+	newLeaseID func() clientv3.LeaseID
 	// Waiting, if set, is told at each try for what the Registry waits. It is for
 	// Configure and Acquire; set it before they are called.
 	Waiting func(state string)
@@ -130,28 +133,47 @@ func (r *Registry) putOnNew(ctx context.Context, l Lease, v Value, ttl time.Dura
 	if err != nil {
 		return Lease{}, false, err
 	}
-	grant, err := client.Grant(ctx, int64(ttl/time.Second))
-	if err != nil {
-		return Lease{}, false, fmt.Errorf("grant a lease of %v: %w", ttl, err)
+	id := r.newLeaseID()
+	if err := grant(ctx, client, id, ttl); err != nil {
+		err = fmt.Errorf("grant a lease of %v: %w", ttl, err)
+		if refused(err) {
+			return Lease{}, false, err
+		}
+		return Lease{ID: id}, false, err
 	}
 	resp, err := client.Txn(ctx).
 		If(condition).
-		Then(clientv3.OpPut(r.leaseKey(l.Name), string(v.Marshal()), clientv3.WithLease(grant.ID))).
+		Then(clientv3.OpPut(r.leaseKey(l.Name), string(v.Marshal()), clientv3.WithLease(id))).
 		Commit()
 	if err != nil {
 		if refused(err) {
-			r.revokeUnused(ctx, grant.ID)
+			r.revokeUnused(ctx, id)
 			return Lease{}, false, err
 		}
-		return Lease{ID: grant.ID}, false, err
+		return Lease{ID: id}, false, err
 	}
 	if !resp.Succeeded {
-		r.revokeUnused(ctx, grant.ID)
+		r.revokeUnused(ctx, id)
 		return Lease{}, false, nil
 	}
-	l.Value, l.ID, l.ModRevision, l.Err = v, grant.ID, resp.Header.Revision, nil
+	l.Value, l.ID, l.ModRevision, l.Err = v, id, resp.Header.Revision, nil
 	return l, true, nil
 }
+
+// grant makes an etcd lease of an id that we choose: one whose answer is lost can
+// then be revoked.
+func grant(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID, ttl time.Duration) error {
+	request := &etcdserverpb.LeaseGrantRequest{ID: int64(id), TTL: int64(ttl / time.Second)}
+	_, err := clientv3.RetryLeaseClient(client).LeaseGrant(ctx, request)
+	err = clientv3.ContextError(ctx, err)
+	if errors.Is(err, rpctypes.ErrLeaseExist) {
+		return nil // by the client's own first try
+	}
+	return err
+}
+
+// randomLeaseID is one that nobody else has.
+func randomLeaseID() clientv3.LeaseID { return clientv3.LeaseID(1 + rand.Int64N(math.MaxInt64)) }
 
 // update writes a new value under the same etcd lease (or none: a reservation
 // stays one). won is false where the key is no longer as l says.
@@ -178,10 +200,12 @@ func (r *Registry) remove(ctx context.Context, l Lease) (won bool, err error) {
 
 // revokeUnused drops an etcd lease that holds no key any more: left alone it
 // would only take memory there for the rest of its TTL.
-func (r *Registry) revokeUnused(ctx context.Context, id clientv3.LeaseID) {
-	if err := r.revoke(ctx, id); err != nil {
+func (r *Registry) revokeUnused(ctx context.Context, id clientv3.LeaseID) error {
+	err := r.revoke(ctx, id)
+	if err != nil {
 		r.log.Debug("could not revoke an unused etcd lease", "err", explain(err))
 	}
+	return err
 }
 
 // revoke drops an etcd lease and the key on it, if there is one. One that is

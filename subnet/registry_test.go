@@ -1,12 +1,14 @@
 package subnet
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // Only ErrLeaseNotFound means that a lease is lost, so it has to match.
@@ -72,5 +74,44 @@ func TestTimeToLive(t *testing.T) {
 		if got, err := r.TimeToLive(n.rpc(), tt.lease); err != nil || got < tt.least || got > tt.most {
 			t.Errorf("%s (%x): %v, %v; want %v to %v", tt.lease.Name, tt.lease.ID, got, err, tt.least, tt.most)
 		}
+	}
+}
+
+// A grant whose answer is lost leaves an etcd lease: we know its id.
+func TestLostAnswerToAGrant(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	wire := newRelay(t, n.store.listen.String())
+	c := n.etcd()
+	c.Endpoints = []string{wire.url()}
+	h := n.dialAt(c, host(1))
+	_, err := h.registry.snapshot(n.rpc()) // connects
+	n.must(err)
+	wire.hush(true)
+	key := Key{Subnet: usual(host(1))}
+	l, won, err := h.registry.create(n.rpc(), key, host(1).value(), time.Hour)
+	wire.hush(false)
+	if won || err == nil || l.ID == 0 {
+		t.Fatalf("create without an answer: %x, %t, %v; want an error and the etcd lease", l.ID, won, err)
+	}
+	if resp, err := n.client.TimeToLive(n.rpc(), l.ID); err != nil || resp.TTL <= 0 {
+		t.Errorf("etcd lease %x: %+v, %v; want it there", l.ID, resp, err)
+	}
+	client := clientOf(t, h.registry)
+	if err := grant(n.rpc(), client, l.ID, time.Hour); err != nil {
+		t.Errorf("the same id once more: %v", err)
+	}
+
+	m := h.manager
+	m.granted = []clientv3.LeaseID{l.ID, randomLeaseID(), 7}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	m.revokeLost(ended, Lease{ID: 7})
+	if len(m.granted) != 3 {
+		t.Errorf("etcd leases %x are known after it did not answer, want all", m.granted)
+	}
+	m.revokeLost(n.rpc(), Lease{ID: 7})
+	if resp, err := n.client.TimeToLive(n.rpc(), l.ID); err != nil || resp.TTL != -1 || len(m.granted) != 1 {
+		t.Errorf("etcd lease %x: %+v, %v; want it gone, and %x to be ours alone", l.ID, resp, err, m.granted)
 	}
 }
