@@ -72,6 +72,7 @@ func (d *daemon) takeLease(ctx context.Context) error {
 	if errors.Is(err, subnet.ErrTwin) {
 		d.Log.Warn("another daemon runs with this host's identity; not starting", "err", err, "ending-in", twinPause)
 		d.registry.Waiting(err.Error())
+		d.warnIf(d.cache.Discard()) // the next start, if without etcd, must not take the twin's subnet
 		select {
 		case <-ctx.Done():
 		case <-time.After(twinPause):
