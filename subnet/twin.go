@@ -14,7 +14,9 @@ const (
 	// twinPatience is how long a start waits for the answer of the daemon that its
 	// lease names: a few round trips to etcd, and a start of that daemon.
 	twinPatience = 2 * time.Second
-	twinPoll     = 50 * time.Millisecond
+	// twinPoll is the first pause between looks for it; each is twice the one before,
+	// as a whole fleet may start at new addresses.
+	twinPoll = 100 * time.Millisecond
 )
 
 // keptByTwin asks, before l is taken over, whether a daemon with our identity
@@ -32,8 +34,9 @@ func (m *Manager) keptByTwin(ctx context.Context, l Lease) (asked Lease, won boo
 	if err != nil || !won {
 		return Lease{}, false, err
 	}
-	for end := time.Now().Add(twinPatience); time.Now().Before(end); {
-		if err := sleep(ctx, twinPoll); err != nil {
+	end := time.Now().Add(twinPatience)
+	for wait := twinPoll; time.Now().Before(end); wait *= 2 {
+		if err := sleep(ctx, min(wait, time.Until(end))); err != nil {
 			return Lease{}, false, err
 		}
 		now, found, _, err := m.registry.lease(ctx, l.Name)

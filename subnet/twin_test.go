@@ -210,3 +210,20 @@ func TestTwinsToTheLetterComeToRest(t *testing.T) {
 		t.Errorf("the key was written %d times, want %d", got, written)
 	}
 }
+
+// A host that has moved reads little while it waits for an answer.
+func TestQuestionIsCheap(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	n.join(host(1)).stop()
+	moved := host(1)
+	moved.PublicIP = host(21).PublicIP
+	h := n.dial(moved)
+	rpcs := countRPCs(t, h.registry)
+	if _, err := h.acquire(); err != nil {
+		t.Fatal(err)
+	}
+	if got := rpcs.Load(); got > 10 {
+		t.Errorf("the start took %d RPCs, want at most 10", got)
+	}
+}
