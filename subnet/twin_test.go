@@ -136,15 +136,21 @@ func TestManyTwinsAtOnce(t *testing.T) {
 	}
 }
 
+// moved is a host that has stopped and not yet started again, at another address.
+func (n *network) moved() *node {
+	n.t.Helper()
+	n.join(host(1)).stop()
+	id := host(1)
+	id.PublicIP = host(21).PublicIP
+	return n.dial(id)
+}
+
 // Another start's question is not the answer to our own, nor is one left behind by a
 // start that was killed.
 func TestQuestionIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
-	n.join(host(1)).stop()
-	moved := host(1)
-	moved.PublicIP = host(21).PublicIP
-	h := n.dial(moved)
+	h := n.moved()
 	acquired := make(chan error)
 	go func() {
 		_, err := h.acquire()
@@ -163,7 +169,7 @@ func TestQuestionIsNoAnswer(t *testing.T) {
 	if err := <-acquired; err != nil {
 		t.Fatal(err)
 	}
-	if l := n.leases()[name]; l.Value != moved.value() {
+	if l := n.leases()[name]; l.Value != h.manager.opt.Identity.value() {
 		t.Errorf("etcd has %+v, want our own value without a question", l)
 	}
 }
@@ -215,10 +221,7 @@ func TestTwinsToTheLetterComeToRest(t *testing.T) {
 func TestQuestionIsCheap(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
-	n.join(host(1)).stop()
-	moved := host(1)
-	moved.PublicIP = host(21).PublicIP
-	h := n.dial(moved)
+	h := n.moved()
 	rpcs := countRPCs(t, h.registry)
 	if _, err := h.acquire(); err != nil {
 		t.Fatal(err)
