@@ -38,7 +38,7 @@ func wantGoroutines(t *testing.T, function string, want int) {
 func TestNothingIsLeftRunning(t *testing.T) {
 	const (
 		watch      = "subnet.(*Registry).watch"
-		connection = "subnet.connectionLost"
+		connection = "subnet.(*connection).observeBreaks"
 		run        = "subnet.(*Manager).Run"
 		client     = "clientv3.(*watch"
 	)
