@@ -51,7 +51,7 @@ func TestPing(t *testing.T) {
 
 	r, err := c.twillPing(h, "-s", "1600", other.Name)
 	checkFailure(t, err, exitFailed, "")
-	if r.Received != 0 || !strings.Contains(r.Probes[0].Error, "message too long") || !strings.Contains(r.Remedy, "64 bytes is answered") {
+	if r.Received != 0 || !strings.Contains(r.Probes[0].Error, "message too long") || !strings.Contains(r.Reason, "64 bytes is answered") || !strings.Contains(r.Remedy, "at most 1472 bytes") {
 		t.Errorf("a ping that the interface does not take: %+v", r)
 	}
 	c.stop(daemons[1])

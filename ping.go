@@ -128,7 +128,7 @@ func (p *pinger) run(ctx context.Context) (api.PingReport, error) {
 	}
 	sum(&report)
 	if report.Received < report.Sent {
-		report.Remedy = p.remedy(ctx, report, last)
+		report.Reason, report.Remedy = p.missing(ctx, report, last)
 	}
 	return report, nil
 }
@@ -150,19 +150,19 @@ func (p *pinger) say(probe api.PingProbe, peer api.Peer) {
 	}
 }
 
-// remedy says what to do about missing answers. Whether only the size is at
-// fault a smaller probe tells.
-func (p *pinger) remedy(ctx context.Context, report api.PingReport, peer api.Peer) string {
+// missing says why answers are missing and what to do about it, "" where that is not known. Whether only the size is at fault a
+// smaller probe tells.
+func (p *pinger) missing(ctx context.Context, report api.PingReport, peer api.Peer) (reason, remedy string) {
 	if report.Received == 0 && p.size > tunnel.MinPing {
 		if small, err := p.probe(ctx, tunnel.MinPing); err == nil && small.RTT != nil {
-			return fmt.Sprintf("a probe of %d bytes is answered: the path to %s does not take %d bytes; its path MTU is %d as far as it is known, and pods' packets are kept to that",
-				tunnel.MinPing, peerName(peer), p.size, small.Peer.PathMTU)
+			return fmt.Sprintf("a probe of %d bytes is answered: the path to %s does not take %d bytes", tunnel.MinPing, peerName(peer), p.size),
+				fmt.Sprintf("ping with at most %d bytes, the path MTU as far as it is known; pods' packets are kept to that", small.Peer.PathMTU)
 		}
 	}
 	if peer.Reason != "" {
-		return fmt.Sprintf("%s is %s: %s", peerName(peer), peer.State, peer.Reason)
+		return fmt.Sprintf("%s is %s: %s", peerName(peer), peer.State, peer.Reason), peer.Remedy
 	}
-	return ""
+	return "", ""
 }
 
 func peerName(p api.Peer) string {
@@ -208,8 +208,11 @@ func pingSummary(w io.Writer, r api.PingReport, took time.Duration) {
 	if t := r.RTT; t != nil {
 		fmt.Fprintf(w, "rtt min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms\n", 1000*t.Min, 1000*t.Avg, 1000*t.Max, 1000*t.MDev)
 	}
+	if r.Reason != "" {
+		fmt.Fprintln(w, terminal.Printable(r.Reason))
+	}
 	if r.Remedy != "" {
-		fmt.Fprintln(w, terminal.Printable(r.Remedy))
+		fmt.Fprintln(w, "→ "+terminal.Printable(r.Remedy))
 	}
 }
 

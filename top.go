@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +22,9 @@ func topCommand() *cli.Command {
 		Usage: "show what is exchanged with each peer right now",
 		Description: "Packets and bits a second of the pods, dropped packets a second and the round trip, the\n" +
 			"busiest peer first, measured anew each second. q or Ctrl-C ends it. Where stdout is no\n" +
-			"terminal, or with --once, it measures once.",
+			"terminal, or with --once or --json, it measures once.",
 		Flags: []cli.Flag{
-			runDirFlag(),
+			runDirFlag(), jsonFlag(),
 			&cli.BoolFlag{Name: "once", Usage: "measure once and end"},
 			&cli.DurationFlag{Name: "interval", Value: time.Second, Usage: "measure over `TIME`"},
 			sortFlag(rateKeys), nodeFlag(),
@@ -36,7 +37,7 @@ func topCommand() *cli.Command {
 			if err := t.measure(c.Context); err != nil {
 				return err
 			}
-			if out, ok := c.App.Writer.(*os.File); ok && terminal.IsTerminal(out) && !c.Bool("once") {
+			if out, ok := c.App.Writer.(*os.File); ok && terminal.IsTerminal(out) && !c.Bool("once") && !c.Bool("json") {
 				return t.run(c.Context, out)
 			}
 			return t.once(c.Context)
@@ -112,6 +113,9 @@ func (t *top) once(ctx context.Context) error {
 		return err
 	}
 	w := t.out.App.Writer
+	if t.out.Bool("json") {
+		return writeJSON(w, t.report())
+	}
 	table := t.table(terminal.Coloured(w))
 	_, err := table.WriteTo(w)
 	return err
@@ -156,19 +160,35 @@ func (t *top) run(ctx context.Context, out *os.File) error {
 // ctrlC is what a terminal sends for it, where it is not made a signal.
 const ctrlC = 3
 
+// rates are those of the peers that were asked for, in the order that was.
+func (t *top) rates() []peerRate {
+	rates := slices.DeleteFunc(ratesOf(t.before, t.after), func(r peerRate) bool { return !t.node(r.peer.Node) })
+	t.order.sort(rates)
+	return rates
+}
+
+// report is the rates for programs.
+func (t *top) report() api.Rates {
+	rates := t.rates()
+	report := api.Rates{Schema: api.Schema, Time: t.after.Time, Interval: t.after.Time.Sub(t.before.Time).Seconds(), Peers: make([]api.PeerRates, 0, len(rates))}
+	for _, r := range rates {
+		p := r.peer
+		report.Peers = append(report.Peers, api.PeerRates{
+			Subnet: p.Subnet, Endpoint: p.Endpoint, Node: p.Node, NodeID: p.NodeID, State: p.State, RTT: p.RTT,
+			RxPackets: r.rx.packets, RxBits: r.rx.bits, TxPackets: r.tx.packets, TxBits: r.tx.bits, Drops: r.drops,
+		})
+	}
+	return report
+}
+
 // table shows all peers in one line, and then each.
 func (t *top) table(colour bool) *terminal.Table {
 	table := &terminal.Table{Colour: colour}
-	rates := ratesOf(t.before, t.after)
+	shown := t.rates()
 	sum := peerRate{peer: &api.Peer{}}
-	shown := rates[:0]
-	for _, r := range rates {
-		if t.node(r.peer.Node) {
-			sum.add(&r)
-			shown = append(shown, r)
-		}
+	for i := range shown {
+		sum.add(&shown[i])
 	}
-	t.order.sort(shown)
 	number := terminal.Number
 	table.Row(terminal.Text("SUBNET"), terminal.Text("NODE"), terminal.Text("STATE"), number("RTT"),
 		number("RX PKT/S"), number("RX BIT/S"), number("TX PKT/S"), number("TX BIT/S"), number("DROPS/S"))

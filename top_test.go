@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/netip"
 	"strings"
 	"testing"
@@ -33,6 +34,10 @@ func TestRates(t *testing.T) {
 	if len(rates) != len(want) {
 		t.Errorf("%d peers, want %d", len(rates), len(want))
 	}
+	report := (&top{before: before, after: after, node: func(string) bool { return true }}).report()
+	if p := report.Peers[0]; report.Interval != 2 || len(report.Peers) != len(want) || p.RxPackets != 10 || p.RxBits != 8000 || p.TxPackets != 0 || p.Drops != 3 {
+		t.Errorf("for programs: %+v", report)
+	}
 	for _, r := range ratesOf(after, after) {
 		if r.rx != (rate{}) {
 			t.Errorf("in no time at all: %+v", r)
@@ -46,6 +51,12 @@ func TestTopOnce(t *testing.T) {
 	out, code, err := runTwill(t, "top", "--run-dir", runDir, "--interval", "200ms", "--sort", "-subnet", "--node", "host*")
 	if got := strings.Join(firsts(out), " "); code != exitOK || got != "2 10.5.5.0/24 10.5.2.0/24" {
 		t.Errorf("got %s, %v:\n%s", got, err, out)
+	}
+	out, code, err = runTwill(t, "top", "--run-dir", runDir, "--interval", "200ms", "--json", "--sort", "-subnet", "--node", "host*")
+	var rates api.Rates
+	if bad := json.Unmarshal([]byte(out), &rates); bad != nil || code != exitOK || rates.Schema != api.Schema || !rates.Time.Equal(shownAt) ||
+		len(rates.Peers) != 2 || rates.Peers[0].Node != "host5" || rates.Peers[1].State != api.StateUnreachable || rates.Peers[1].RTT == nil {
+		t.Errorf("as JSON: %v, %v, exit code %d:\n%s", bad, err, code, out)
 	}
 	for args, says := range map[string]string{"--interval 1ms": "at least 200ms", "--sort mtu": "want one of drops"} {
 		_, code, err := runTwill(t, append([]string{"top", "--run-dir", runDir}, strings.Fields(args)...)...)

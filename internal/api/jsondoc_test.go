@@ -26,12 +26,14 @@ var documents = []struct{ name, source string }{
 	{"Status", "`twill status --json`, and `GET /v1/status` of the control socket"},
 	{"Peers", "`twill peers --json`, and `GET /v1/peers`"},
 	{"Leases", "`twill leases --json`"},
+	{"Rates", "`twill top --json`"},
 	{"PingReport", "`twill ping --json`"},
 	{"Check", "`twill check --json`"},
 	{"Trace", "`twill trace --json`, and `GET /v1/trace`"},
 	{"Health", "`/healthz` and `/readyz`, where JSON is asked for"},
 	{"Runtime", "`GET /v1/runtime`"},
 	{"Ping", "`GET /v1/ping`"},
+	{"LogLevel", "`twill log-level --json`, and `GET /v1/log-level` and `PUT /v1/log-level?level=LEVEL`"},
 }
 
 const jsonIntro = `<!-- Written by "make generate" from the comments in internal/api. Change those. -->
@@ -70,7 +72,7 @@ func TestJSONDoc(t *testing.T) {
 
 // Each document begins with the number of its schema.
 func TestDocumentsBeginWithSchema(t *testing.T) {
-	for _, doc := range []any{Status{}, Peers{}, Leases{}, PingReport{}, Check{}, Trace{}, Health{}, Runtime{}, Ping{}} {
+	for _, doc := range []any{Status{}, Peers{}, Leases{}, PingReport{}, Check{}, Trace{}, Health{}, Runtime{}, Ping{}, Rates{}, LogLevel{}} {
 		if first := reflect.TypeOf(doc).Field(0); first.Name != "Schema" || first.Tag.Get("json") != "schema" {
 			t.Errorf("%T begins with %s", doc, first.Name)
 		}

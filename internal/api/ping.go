@@ -34,8 +34,9 @@ type PingReport struct {
 	// RTT is absent where nothing was received.
 	RTT    *PingTimes  `json:"rtt,omitempty"`
 	Probes []PingProbe `json:"probes"` // in the order in which they were sent
-	// Remedy says what to do where answers are missing, as far as that is known.
-	Remedy string `json:"remedy,omitempty"`
+	// Reason says why answers are missing, as far as that is known.
+	Reason string `json:"reason,omitempty"`
+	Remedy string `json:"remedy,omitempty"` // what to do about it
 }
 
 // PingTimes sums up round-trip times, in seconds; MDev is their standard
