@@ -260,8 +260,11 @@ func (t *tracer) reached() bool {
 	p := t.table.View.Peers[i]
 	way, err := routes.Lookup(netip.Addr{}, p.Endpoint.Addr(), "")
 	switch {
-	case err != nil || way.Refused != "":
-		t.stop("underlay", fmt.Sprintf("ip route get %s; add a route", p.Endpoint.Addr()), "there is no route to %s: %v%s", p.Endpoint.Addr(), err, way.Refused)
+	case err != nil:
+		t.stop("underlay", fmt.Sprintf("ip route get %s; add a route", p.Endpoint.Addr()), "there is no route to %s: %v", p.Endpoint.Addr(), err)
+		return false
+	case way.Refused != "":
+		t.stop("underlay", fmt.Sprintf("ip route get %s, and delete that route if it should not be", p.Endpoint.Addr()), "the kernel has a route of type %s to %s", way.Refused, p.Endpoint.Addr())
 		return false
 	case way.Device == t.TunName:
 		t.stop("underlay", "change Network so that it does not contain the hosts' addresses", "the route to %s leads back into %s", p.Endpoint.Addr(), t.TunName)
