@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -164,6 +165,47 @@ func TestWrongPublicIPIsNamed(t *testing.T) {
 	if p := c.waitPeer(wrong, "its own view", func(p api.Peer) bool { return p.State == api.StateUnreachable }); p.ClaimedFrom.IsValid() {
 		t.Errorf("the host with the wrong address is told that %s claims to be its peer", p.ClaimedFrom)
 	}
+}
+
+// A host that is switched off makes the one other host of a network degraded, but none where most others answer: all would be.
+func TestFewPeersAwayAreANotice(t *testing.T) {
+	c := newCluster(t, 4, network(testNetwork))
+	h := c.Hosts[0]
+	c.start(h, "--probe-interval", "1s", "--http-addr", httpAddr)
+	var daemons []*lab.Process
+	for _, other := range c.Hosts[1:] {
+		daemons = append(daemons, c.start(other))
+	}
+	c.waitFor("all peers to answer", func() error {
+		s, err := c.status(h)
+		if err == nil && s.PeerStates[api.StateUp] != 3 {
+			err = fmt.Errorf("they are %v", s.PeerStates)
+		}
+		return err
+	})
+	c.stop(daemons[0])
+	c.waitFor("the notice", func() error {
+		s, err := c.status(h)
+		if err == nil && (len(s.Notices) != 1 || s.Notices[0].Code != api.ProblemPeersUnreachable) {
+			err = fmt.Errorf("notices are %+v", s.Notices)
+		}
+		return err
+	})
+	want := "peers without an answer: " + c.Hosts[1].Name + " (1 of 3 that are asked)"
+	if out, code := c.statusCode(h); code != exitOK || !strings.HasPrefix(out, "healthy, 1 notice\n\n  "+want) {
+		t.Errorf("exit code %d, want %d:\n%s", code, exitOK, out)
+	}
+	if status, body, err := c.get(h, "/readyz"); err != nil || status != http.StatusOK || !strings.HasPrefix(body, "ok\nnotice: peers-unreachable: "+want) {
+		t.Errorf("/readyz: %d, %v\n%s", status, err, body)
+	}
+	c.waitFound(h, api.ReasonDaemon, "nobody listens", "systemctl start twill")
+
+	c.stop(daemons[1])
+	c.waitProblem(h, api.ProblemPeersUnreachable, true)
+	if out, code := c.statusCode(h); code != exitDegraded || !strings.HasPrefix(out, "degraded: 1 problem\n") {
+		t.Errorf("exit code %d, want %d:\n%s", code, exitDegraded, out)
+	}
+	c.waitHealth(h, "/readyz", api.HealthDegraded, api.ProblemPeersUnreachable)
 }
 
 // The container bridge goes to another subnet, and somebody removes subnet.env: the one is told, the other put right.

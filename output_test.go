@@ -108,8 +108,10 @@ func TestStatusIsShown(t *testing.T) {
 	degraded := healthy
 	degraded.Etcd = api.Etcd{Since: shownAt.Add(-3 * time.Minute), Error: "connection refused", Revision: 17}
 	degraded.Problems = []api.Problem{{Code: "etcd-away", Problem: "etcd is away: connection refused", Remedy: "look whether etcd runs and this host reaches it; until then forwarding goes on with the last table"}, {Code: "x", Problem: "a b", Remedy: "c"}}
+	noticed := healthy
+	noticed.Notices = []api.Problem{{Code: "peers-unreachable", Problem: "peers without an answer: host3 (1 of 3 that are asked)", Remedy: "`twill peers --state unreachable` says why of each"}}
 	cached := api.Status{Etcd: api.Etcd{Since: shownAt, Refuses: true, Reachable: true, Cached: shownAt.Add(-time.Hour)}}
-	for name, s := range map[string]api.Status{"status": healthy, "status-degraded": degraded, "status-older-daemon": cached} {
+	for name, s := range map[string]api.Status{"status": healthy, "status-degraded": degraded, "status-notice": noticed, "status-older-daemon": cached} {
 		table := &terminal.Table{Width: 80}
 		statusRows(table, s, shownAt)
 		checkGolden(t, name, table)
@@ -225,6 +227,8 @@ func TestStatusExitCodes(t *testing.T) {
 		{"healthy", map[string]any{api.StatusPath: api.Status{}}, nil, exitOK, "healthy"},
 		{"degraded", map[string]any{api.StatusPath: api.Status{Problems: problem}}, nil, exitDegraded, "degraded: 1 problem\n\n  etcd is away\n  → look there\n"},
 		{"degraded, JSON", map[string]any{api.StatusPath: api.Status{Problems: problem}}, []string{"--json"}, exitDegraded, `"code": "etcd-away"`},
+		{"a notice", map[string]any{api.StatusPath: api.Status{Notices: problem}}, nil, exitOK, "healthy, 1 notice\n\n  etcd is away\n  → look there\n"},
+		{"a problem and a notice", map[string]any{api.StatusPath: api.Status{Problems: problem, Notices: problem}}, nil, exitDegraded, "degraded: 1 problem, 1 notice\n"},
 		{"an older daemon", map[string]any{api.StatusPath: map[string]any{"node": "old"}}, nil, exitOK, "old"},
 		{"a newer daemon", map[string]any{api.StatusPath: map[string]any{"schema": 99, "node": "new", "novelty": true}}, nil, exitOK, "new"},
 		{"one that is not understood", map[string]any{api.StatusPath: map[string]any{"node": 7}}, nil, exitFailed, "another version"},

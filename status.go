@@ -27,7 +27,9 @@ func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "status",
 		Usage: "show the daemon that runs here: health, lease, etcd, counters, drops",
-		Description: "First what is wrong, each problem with what to do about it; then how the daemon is.\n\n" +
+		Description: "First what is wrong, each problem with what to do about it; then how the daemon is. A\n" +
+			"notice is about what is wrong elsewhere, such as a few peers that are away: it does not\n" +
+			"make this host degraded.\n\n" +
 			"Exit code 0: healthy; 1: degraded, or the daemon cannot be asked; 2: no daemon runs, or\n" +
 			"none is ready yet, or wrong usage.",
 		Flags: []cli.Flag{runDirFlag(), jsonFlag(), watchFlag()},
@@ -67,7 +69,7 @@ func whyNotRunning(runDir string, err error, now time.Time) error {
 }
 
 func statusRows(t *terminal.Table, s api.Status, now time.Time) {
-	health(t, s.Problems)
+	health(t, s.Problems, s.Notices)
 	row := func(name, text string) {
 		t.Row(terminal.Cell{Text: name, Style: terminal.Bold}, terminal.Text(text))
 	}
@@ -100,17 +102,23 @@ func daemonCell(s api.Status, now time.Time) string {
 	return cell
 }
 
-// health says in a word how the daemon is, and what is wrong.
-func health(t *terminal.Table, problems []api.Problem) {
-	if len(problems) == 0 {
-		t.Line("", terminal.Green, "healthy")
-		t.Line("", terminal.Plain, "")
-		return
+// health says in a word how the daemon is, and what is wrong, here and then elsewhere.
+func health(t *terminal.Table, problems, notices []api.Problem) {
+	word, style := "healthy", terminal.Green
+	if len(problems) > 0 {
+		word, style = "degraded: "+plural(len(problems), "problem"), terminal.Red
 	}
-	t.Line("", terminal.Red, fmt.Sprintf("degraded: %s", plural(len(problems), "problem")))
+	if len(notices) > 0 {
+		word += ", " + plural(len(notices), "notice")
+	}
+	t.Line("", style, word)
 	t.Line("", terminal.Plain, "")
-	for _, p := range problems {
-		t.Line("  ", terminal.Yellow, p.Problem)
+	for i, p := range slices.Concat(problems, notices) {
+		style := terminal.Yellow
+		if i >= len(problems) {
+			style = terminal.Plain
+		}
+		t.Line("  ", style, p.Problem)
 		t.Line("  ", terminal.Plain, "→ "+p.Remedy)
 		t.Line("", terminal.Plain, "")
 	}

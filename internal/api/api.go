@@ -147,12 +147,13 @@ type Status struct {
 	Skipped    int               `json:"skipped_leases"` // leases that are not used
 	Etcd       Etcd              `json:"etcd"`           // the lease store
 	Problems   []Problem         `json:"problems"`       // why the host is degraded; empty: it is healthy
+	Notices    []Problem         `json:"notices"`        // what is wrong elsewhere, as this host sees it; it may be healthy all the same
 	Offloads   []Offload         `json:"offloads"`       // of the kernel
 	Tx         Counters          `json:"tx"`             // from pods to peers
 	Rx         Counters          `json:"rx"`             // from peers to pods
 }
 
-// Problem is one thing that keeps this host from being as it should be.
+// Problem is one thing that is not as it should be: of this host, or, as a notice, of others.
 type Problem struct {
 	Code    string `json:"code"`    // one of those below, for programs
 	Problem string `json:"problem"` // what is wrong, in a sentence
@@ -171,9 +172,9 @@ const (
 	ProblemLeaseExpiring    = "lease-expiring"    // nobody renews this host's lease, and it expires soon
 	ProblemConfig           = "config"            // the network config in etcd is not what this host runs with
 	ProblemSubnetFile       = "subnet-file"       // subnet.env cannot be written
-	ProblemPeersUnreachable = "peers-unreachable" // peers do not answer
-	ProblemClock            = "clock"             // this host's clock or a peer's is off
-	ProblemUnknownSender    = "unknown-sender"    // somebody without a lease keeps sending
+	ProblemPeersUnreachable = "peers-unreachable" // half or more of the peers that are probed do not answer; as a notice: fewer
+	ProblemClock            = "clock"             // this host's clock is off, or one of so few that it may be; as a notice: a peer's
+	ProblemUnknownSender    = "unknown-sender"    // a notice: somebody without a lease keeps sending
 )
 
 // The codes of a Peer that is unreachable.

@@ -6,6 +6,8 @@ type Health struct {
 	State  HealthState `json:"state"`  // one of the states below
 	// Problems are why State is not ok.
 	Problems []Problem `json:"problems"`
+	// Notices are what is wrong elsewhere and worth knowing here; they leave State as it is.
+	Notices []Problem `json:"notices"`
 }
 
 // The codes of a Problem that only Health tells of.
@@ -21,6 +23,9 @@ var ProblemCodes = []string{
 	ProblemLeaseExpiring, ProblemConfig, ProblemSubnetFile, ProblemPeersUnreachable, ProblemClock, ProblemUnknownSender,
 	ProblemStarting, ProblemHung, ProblemFenced,
 }
+
+// NoticeCodes are those that a notice may have.
+var NoticeCodes = []string{ProblemPeersUnreachable, ProblemClock, ProblemUnknownSender}
 
 // HealthState is how a daemon is.
 type HealthState string

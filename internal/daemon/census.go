@@ -23,7 +23,8 @@ const (
 // census is what the peers of a host have in common: how many are in which state, and what is wrong with them.
 type census struct {
 	states map[api.PeerState]int
-	away   []string // names of the first that do not answer
+	probed int      // peers that were ever asked, without those whose lease is gone or speaks a newer protocol
+	away   []string // names of the first of those that do not answer
 	clocks []clock  // of those that answer
 }
 
@@ -40,8 +41,11 @@ func takeCensus(t *Table, now time.Time) census {
 		stats := t.Peers[i].Stats()
 		state := peerState(p, &stats, now)
 		c.states[state]++
+		if stats.Path.ProbesSent > 0 && state != api.StateVanished && state != api.StateIncompatible {
+			c.probed++
+		}
 		switch {
-		case state == api.StateUnreachable || state == api.StateIncompatible:
+		case state == api.StateUnreachable:
 			if len(c.away) < namedPeers {
 				c.away = append(c.away, peerName(p))
 			}
@@ -63,22 +67,26 @@ func peerName(p *subnet.Peer) string {
 	return p.Subnet.String()
 }
 
-func (c *census) problems(add func(code, problem, remedy string)) {
-	if n := c.states[api.StateUnreachable]; n > 0 {
-		add(api.ProblemPeersUnreachable, fmt.Sprintf("%d of %d peers do not answer: %s", n, c.known(), some(c.away, n)),
-			"`twill peers --state unreachable` says of each why; of a host that is gone for good, delete the lease (`twill down --release-lease` on it, else `etcdctl del`)")
-	}
-	c.clockProblems(add)
+// findings are those about peers.
+func (c *census) findings(f *findings) {
+	c.awayFindings(f)
+	c.clockFindings(f)
 }
 
-// known is how many peers there are, without the leases that are not used.
-func (c *census) known() (n int) {
-	for state, count := range c.states {
-		if state != api.StateIncompatible {
-			n += count
-		}
+// awayFindings is a problem of this host where half or more of its peers are away: fewer may well be at fault themselves, or
+// switched off.
+func (c *census) awayFindings(f *findings) {
+	n := c.states[api.StateUnreachable]
+	if n == 0 {
+		return
 	}
-	return n
+	found := fmt.Sprintf("peers without an answer: %s (%d of %d that are asked)", some(c.away, n), n, c.probed)
+	const see = "`twill peers --state unreachable` says why of each"
+	if 2*n >= c.probed {
+		f.problem(api.ProblemPeersUnreachable, found, see+"; where it is so for most, look at this host first: its link, its public IP, its firewall")
+		return
+	}
+	f.notice(api.ProblemPeersUnreachable, found, see+"; the lease of a host that is gone for good expires by itself, or sooner by `twill down --release-lease` there")
 }
 
 // some lists names, and says how many of all are not among them.
@@ -90,16 +98,20 @@ func some(names []string, all int) string {
 	return list
 }
 
-// clockProblems says whose clock is off. If it is so for most peers, and in the same direction, it is ours.
-func (c *census) clockProblems(add func(code, problem, remedy string)) {
+// clockFindings says whose clock is off. If it is so for most peers, and in the same direction, it is ours. If there are too few
+// peers to tell whose it is, it may be.
+func (c *census) clockFindings(f *findings) {
 	if len(c.clocks) == 0 {
 		return
 	}
 	const remedy = "let an NTP client (chrony, systemd-timesyncd) set the clock: certificates, logs and the age of the cache depend on it"
-	median := medianClock(c.clocks)
-	if len(c.clocks) >= clockQuorum && median.Abs() > clockTolerance {
-		add(api.ProblemClock, fmt.Sprintf("this host's clock is %s most of its %d peers'", offBy(-median, "ahead of", "behind"), len(c.clocks)), remedy)
-		return
+	median, add := medianClock(c.clocks), f.problem
+	if len(c.clocks) >= clockQuorum {
+		if median.Abs() > clockTolerance {
+			add(api.ProblemClock, fmt.Sprintf("this host's clock is %s most of its %d peers'", offBy(-median, "ahead of", "behind"), len(c.clocks)), remedy)
+			return
+		}
+		add = f.notice
 	}
 	var off []string
 	for _, k := range c.clocks {

@@ -18,7 +18,7 @@ func TestCensus(t *testing.T) {
 	table.View.Skipped = make([]subnet.Skipped, 2)
 	c := takeCensus(table, time.Now())
 	want := map[api.PeerState]int{api.StateSilent: 4, api.StateVanished: 1, api.StateIncompatible: 2}
-	if len(c.states) != len(want) || c.known() != 5 || len(c.clocks) != 0 || len(c.away) != 0 {
+	if len(c.states) != len(want) || c.probed != 0 || len(c.clocks) != 0 || len(c.away) != 0 {
 		t.Errorf("got %+v", c)
 	}
 	for state, n := range want {

@@ -111,7 +111,7 @@ func (p pages) Snapshot() metrics.Snapshot {
 	}
 	table := p.d.table.Load()
 	s.Status = p.d.status()
-	s.Ready = p.d.ready(s.Status.Problems)
+	s.Ready = p.d.ready(findings{s.Status.Problems, s.Status.Notices})
 	if p.d.PeerMetrics {
 		s.Peers = reportPeers(table, s.Status.MTU, time.Now()).Peers
 	}
@@ -149,11 +149,12 @@ func (p pages) Ready() api.Health {
 		}
 		return health(api.HealthFailed, starting)
 	}
-	return d.ready(d.problems(d.table.Load()))
+	return d.ready(d.findings(d.table.Load()))
 }
 
-// ready is how a daemon is that has started and has these problems.
-func (d *daemon) ready(problems []api.Problem) api.Health {
+// ready is how a daemon is that has started and of which this was found.
+func (d *daemon) ready(found findings) api.Health {
+	problems := found.problems
 	if d.fenced.Load() {
 		problems = append([]api.Problem{{
 			Code:    api.ProblemFenced,
@@ -165,7 +166,9 @@ func (d *daemon) ready(problems []api.Problem) api.Health {
 	for _, p := range problems {
 		state = worse(state, p.Code)
 	}
-	return health(state, problems...)
+	h := health(state, problems...)
+	h.Notices = found.notices
+	return h
 }
 
 // worse is the state with one more problem.
@@ -181,7 +184,7 @@ func worse(state api.HealthState, code string) api.HealthState {
 }
 
 func health(state api.HealthState, problems ...api.Problem) api.Health {
-	return api.Health{Schema: api.Schema, State: state, Problems: append([]api.Problem{}, problems...)} // not null in JSON
+	return api.Health{Schema: api.Schema, State: state, Problems: append([]api.Problem{}, problems...), Notices: []api.Problem{}} // not null in JSON
 }
 
 // observer is nil where nobody asks for what it would be told.

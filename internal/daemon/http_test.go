@@ -120,7 +120,7 @@ func BenchmarkScrape(b *testing.B) {
 
 func checkHealth(t *testing.T, name string, h api.Health, state api.HealthState, why string) {
 	t.Helper()
-	if h.State != state || (len(h.Problems) == 0) != (state == api.HealthOK) || h.Problems == nil {
+	if h.State != state || (len(h.Problems) == 0) != (state == api.HealthOK) || h.Problems == nil || h.Notices == nil {
 		t.Errorf("%s: %+v, want %s", name, h, state)
 	}
 	all := ""

@@ -23,11 +23,17 @@ func TestProblems(t *testing.T) {
 		}
 		return c
 	}
+	peers := func(away, probed int) census {
+		c := census{probed: probed, states: map[api.PeerState]int{api.StateUnreachable: away, api.StateIncompatible: 9}}
+		c.away = []string{"a", "b", "c"}[:min(away, 3)]
+		return c
+	}
+	const notice = "notice "
 	for _, tt := range []struct {
 		name string
 		c    condition
-		want []string // codes
-		says string   // a part of the first problem
+		want []string // codes of the problems, then of the notices
+		says string   // a part of the first
 	}{
 		{"healthy", condition{view: serves, latency: time.Millisecond, leaseKnown: true, leaseLeft: time.Hour}, nil, ""},
 		{"etcd away", condition{view: away, leaseKnown: true, leaseLeft: 23 * time.Hour}, []string{api.ProblemEtcdAway}, "etcd is away: connection refused"},
@@ -41,32 +47,38 @@ func TestProblems(t *testing.T) {
 		{"bridge", condition{view: serves, bridge: "docker0 is elsewhere"}, []string{api.ProblemBridge}, "docker0 is elsewhere"},
 		{"subnet.env", condition{view: serves, subnetFile: "read-only file system"}, []string{api.ProblemSubnetFile}, "read-only"},
 		{"config", condition{view: subnet.View{Etcd: serves.Etcd, ConfigProblem: "changed"}}, []string{api.ProblemConfig}, "changed"},
-		{"peers", condition{view: serves, peers: census{away: []string{"a", "b", "c"}, states: map[api.PeerState]int{api.StateUnreachable: 5, api.StateUp: 2, api.StateIncompatible: 9}}},
-			[]string{api.ProblemPeersUnreachable}, "5 of 7 peers do not answer: a, b, c and 2 more"},
+		{"most peers", condition{view: serves, peers: peers(5, 7)}, []string{api.ProblemPeersUnreachable}, "peers without an answer: a, b, c and 2 more (5 of 7 that are asked)"},
+		{"the only peer", condition{view: serves, peers: peers(1, 1)}, []string{api.ProblemPeersUnreachable}, "a (1 of 1"},
+		{"half the peers", condition{view: serves, peers: peers(2, 4)}, []string{api.ProblemPeersUnreachable}, "a, b (2 of 4"},
+		{"fewer peers", condition{view: serves, peers: peers(3, 7)}, []string{notice + api.ProblemPeersUnreachable}, "a, b, c (3 of 7"},
 		{"our clock", condition{view: serves, peers: clocks(-9*time.Second, -8*time.Second, 0)}, []string{api.ProblemClock}, "this host's clock is 8s ahead of most of its 3 peers'"},
 		{"our clock is late", condition{view: serves, peers: clocks(9*time.Second, 8*time.Second, 0)}, []string{api.ProblemClock}, "this host's clock is 8s behind"},
-		{"a peer's clock", condition{view: serves, peers: clocks(0, -9*time.Second, 0)}, []string{api.ProblemClock}, "host2 (9s behind ours)"},
+		{"a peer's clock", condition{view: serves, peers: clocks(0, -9*time.Second, 0)}, []string{notice + api.ProblemClock}, "host2 (9s behind ours)"},
 		{"one peer, one of two clocks", condition{view: serves, peers: clocks(9 * time.Second)}, []string{api.ProblemClock}, "host2 (9s ahead of ours)"},
 		{"clocks agree", condition{view: serves, peers: clocks(time.Second, -time.Second, 0)}, nil, ""},
-		{"stranger", condition{view: serves, stranger: tunnel.Sighting{From: netip.MustParseAddr("198.18.0.7")}, strangerDrops: 12}, []string{api.ProblemUnknownSender}, "198.18.0.7 keeps sending"},
+		{"stranger", condition{view: serves, stranger: tunnel.Sighting{From: netip.MustParseAddr("198.18.0.7")}, strangerDrops: 12}, []string{notice + api.ProblemUnknownSender}, "198.18.0.7 keeps sending"},
 	} {
-		problems := tt.c.problems()
+		found := tt.c.findings()
+		all := slices.Concat(found.problems, found.notices)
 		var codes []string
-		for _, p := range problems {
+		for i, p := range all {
 			if p.Problem == "" || p.Remedy == "" {
 				t.Errorf("%s: %+v says too little", tt.name, p)
 			}
+			if i >= len(found.problems) {
+				p.Code = notice + p.Code
+			}
 			codes = append(codes, p.Code)
 		}
-		if problems == nil || !slices.Equal(codes, tt.want) {
+		if found.problems == nil || found.notices == nil || !slices.Equal(codes, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, codes, tt.want)
-		} else if len(problems) > 0 && !strings.Contains(problems[0].Problem, tt.says) {
-			t.Errorf("%s: %q, want it to say %q", tt.name, problems[0].Problem, tt.says)
+		} else if len(all) > 0 && !strings.Contains(all[0].Problem, tt.says) {
+			t.Errorf("%s: %q, want it to say %q", tt.name, all[0].Problem, tt.says)
 		}
 	}
 }
 
-// Somebody who keeps sending is a problem, one who tried once is none.
+// Somebody who keeps sending is told of, one who tried once is none.
 func TestStrangers(t *testing.T) {
 	var s strangers
 	for i, tt := range []struct {

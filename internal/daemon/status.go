@@ -13,6 +13,7 @@ func (d *daemon) status() api.Status {
 	stats := d.tunnel.Stats()
 	census := takeCensus(table, time.Now())
 	condition := d.condition(v, census, &stats)
+	found := condition.findings()
 	s := api.Status{
 		Schema:     api.Schema,
 		Version:    d.Version,
@@ -38,7 +39,8 @@ func (d *daemon) status() api.Status {
 			Latency:   condition.latency.Seconds(),
 			Cached:    v.Cached,
 		},
-		Problems: condition.problems(),
+		Problems: found.problems,
+		Notices:  found.notices,
 		Offloads: offloads(d.tunnel.Modes()),
 		Tx:       counters(stats.Tx),
 		Rx:       counters(stats.Rx),

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,7 @@ var (
 	alive    = desc("twill_alive", "1 while the daemon's loops turn, as /healthz says.")
 	ready    = desc("twill_ready", "1 while this host carries its pods' packets, as /readyz says.")
 	problems = desc("twill_problems", "Problems of this host at present, by code; twill status says what to do about each.", "code")
+	notices  = desc("twill_notices", "What is wrong elsewhere at present as this host sees it, by code; it leaves this host healthy.", "code")
 
 	packets = desc("twill_packets_total", "Pods' packets that were carried.", directionLabel)
 	bytes   = desc("twill_bytes_total", "Bytes of the pods' packets that were carried, without the tunnel's headers.", directionLabel)
@@ -49,7 +51,7 @@ var (
 
 // always are the metrics that there are whatever the options.
 var always = []*prometheus.Desc{
-	alive, ready, problems, packets, bytes, dropped, icmp, bursts, queues, mtu, offloads, peers, skipped,
+	alive, ready, problems, notices, packets, bytes, dropped, icmp, bursts, queues, mtu, offloads, peers, skipped,
 	leaseLeft, revision, tableChanged, fromCache, etcdUp, etcdSince,
 }
 
@@ -103,19 +105,23 @@ func (e emitter) counter(d *prometheus.Desc, v uint64, labels ...string) {
 	e.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 }
 
-// problems counts those of both kinds of health. Each code has a series, so that a query finds the one that is 0.
+// problems counts those of both kinds of health, and the notices.
 func (e emitter) problems(s Snapshot) {
+	e.codes(problems, api.ProblemCodes, s.Live.Problems, s.Ready.Problems)
+	e.codes(notices, api.NoticeCodes, s.Ready.Notices)
+}
+
+// codes counts what was found by code. Each code has a series, so that a query finds the one that is 0.
+func (e emitter) codes(d *prometheus.Desc, codes []string, found ...[]api.Problem) {
 	count := map[string]int{}
-	for _, code := range api.ProblemCodes {
+	for _, code := range codes {
 		count[code] = 0
 	}
-	for _, h := range []api.Health{s.Live, s.Ready} {
-		for _, p := range h.Problems {
-			count[p.Code]++
-		}
+	for _, p := range slices.Concat(found...) {
+		count[p.Code]++
 	}
 	for code, n := range count {
-		e.gauge(problems, float64(n), code)
+		e.gauge(d, float64(n), code)
 	}
 }
 

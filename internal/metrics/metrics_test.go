@@ -26,7 +26,7 @@ func busy() *fixed {
 	loss, left := 0.25, 3600.0
 	s := &fixed{
 		Live:  api.Health{State: api.HealthOK},
-		Ready: api.Health{State: api.HealthDegraded, Problems: []api.Problem{{Code: api.ProblemEtcdAway}}},
+		Ready: api.Health{State: api.HealthDegraded, Problems: []api.Problem{{Code: api.ProblemEtcdAway}}, Notices: []api.Problem{{Code: api.ProblemClock}}},
 
 		Started: true,
 		Status: api.Status{
@@ -98,6 +98,9 @@ func TestSeries(t *testing.T) {
 		"twill_ready 1",
 		`twill_problems{code="etcd-away"} 1`,
 		`twill_problems{code="underlay"} 0`,
+		`twill_problems{code="clock"} 0`,
+		`twill_notices{code="clock"} 1`,
+		`twill_notices{code="peers-unreachable"} 0`,
 		`twill_packets_total{direction="tx"} 11`,
 		`twill_bytes_total{direction="rx"} 12`,
 		`twill_dropped_packets_total{direction="tx",reason="no-peer"} 14`,

@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 
@@ -18,7 +19,7 @@ func health(d Daemon) *http.ServeMux {
 	return mux
 }
 
-// answerHealth answers 503 where h is failed, else 200; the body says why h is not ok.
+// answerHealth answers 503 where h is failed, else 200; the body says why h is not ok, and then of notices.
 func answerHealth(w http.ResponseWriter, r *http.Request, h api.Health) {
 	status := http.StatusOK
 	if h.State == api.HealthFailed {
@@ -34,8 +35,13 @@ func answerHealth(w http.ResponseWriter, r *http.Request, h api.Health) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	fmt.Fprintln(w, h.State)
-	for _, p := range h.Problems {
-		fmt.Fprintf(w, "%s: %s\n", p.Code, oneLine(p.Problem))
+	writeProblems(w, "", h.Problems)
+	writeProblems(w, "notice: ", h.Notices)
+}
+
+func writeProblems(w io.Writer, prefix string, problems []api.Problem) {
+	for _, p := range problems {
+		fmt.Fprintf(w, "%s%s: %s\n", prefix, p.Code, oneLine(p.Problem))
 		if p.Remedy != "" {
 			fmt.Fprintf(w, "  to do: %s\n", oneLine(p.Remedy))
 		}

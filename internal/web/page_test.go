@@ -84,6 +84,7 @@ func TestHostileNames(t *testing.T) {
 	f := host(3)
 	f.status.Node, f.ready = hostile, degraded
 	f.ready.Problems = []api.Problem{{Code: hostile, Problem: hostile, Remedy: hostile}}
+	f.ready.Notices = f.ready.Problems
 	f.status.Tx.Drops = map[string]uint64{hostile: 1}
 	f.peers.Peers[1].Node, f.peers.Peers[1].Reason = hostile, hostile
 	body := get(handler(f), "/?sort="+hostile).Body.String()
@@ -127,6 +128,7 @@ func TestVerdicts(t *testing.T) {
 		want        []string
 	}{
 		{"degraded", ok, degraded, false, []string{"Degraded", "connection refused", "To do:", "look whether etcd runs"}},
+		{"a notice", ok, noticed, false, []string{"Healthy", "What is wrong elsewhere", "host3", "To do:", "look there"}},
 		{"unready", ok, failed, false, []string{"Not ready", "no address"}},
 		{"hung", failed, ok, false, []string{"Hung"}},
 		{"starting", ok, starting, true, []string{"Starting", "What it waits for", "waiting for etcd at http://192.0.2.9:2379"}},

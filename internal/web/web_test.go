@@ -28,6 +28,9 @@ var (
 	degraded = api.Health{Schema: api.Schema, State: api.HealthDegraded, Problems: []api.Problem{
 		{Code: api.ProblemEtcdAway, Problem: "etcd is away: connection refused", Remedy: "look whether etcd runs"},
 	}}
+	noticed = api.Health{Schema: api.Schema, State: api.HealthOK, Notices: []api.Problem{
+		{Code: api.ProblemPeersUnreachable, Problem: "peers without an answer:\nhost3", Remedy: "look there"},
+	}}
 	failed = api.Health{Schema: api.Schema, State: api.HealthFailed, Problems: []api.Problem{
 		{Code: api.ProblemUnderlay, Problem: "no address\nready: not", Remedy: "give it one"},
 	}}
@@ -63,6 +66,7 @@ func TestHealth(t *testing.T) {
 	}{
 		{"ok", ok, 200, "ok\n"},
 		{"degraded", degraded, 200, "degraded\netcd-away: etcd is away: connection refused\n  to do: look whether etcd runs\n"},
+		{"notice", noticed, 200, "ok\nnotice: peers-unreachable: peers without an answer: host3\n  to do: look there\n"},
 		{"failed", failed, 503, "failed\nunderlay: no address ready: not\n  to do: give it one\n"},
 	} {
 		h := handler(&fake{live: tt.health, ready: tt.health})
