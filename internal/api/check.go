@@ -34,6 +34,7 @@ const (
 	FindingForwarding  = "ip-forward"     // net.ipv4.ip_forward
 	FindingReverse     = "rp-filter"      // reverse path filters
 	FindingFirewall    = "forward-drop"   // FORWARD drops the overlay's packets
+	FindingInput       = "input-drop"     // INPUT drops the peers' datagrams
 	FindingPort        = "port"           // the UDP port
 	FindingDaemon      = "daemon"         // the daemon of this host
 	FindingService     = "service"        // systemd's unit and its order

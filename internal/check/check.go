@@ -17,7 +17,7 @@ import (
 
 // rules, in the order in which a packet, or a start, meets what they look at.
 var rules = []func(*Facts, *report){
-	device, capability, forwarding, reversePath, firewall, underlay, port,
+	device, capability, forwarding, reversePath, firewall, underlay, port, input,
 	service, daemonState, offloads, etcdEndpoints, etcdProblems, leases,
 	overlaps, bridges, dockerSettings, subnetFile, peers, paths, clocks,
 }

@@ -36,7 +36,7 @@ func healthy() *Facts {
 			Version: "1.0", NodeID: "me", Network: network.Network, Subnet: own, PublicIP: netip.MustParseAddr("192.0.2.1"), Port: 8285, Device: "twill0", MTU: 1472,
 			Offloads: []api.Offload{{Name: "tso", On: true}},
 		},
-		Peers:    []api.Peer{{Subnet: netip.MustParsePrefix("10.5.2.0/24"), Node: "node2", State: api.StateUp, PathMTU: 1472, ClockAhead: &ahead, LossOut: &none, LossIn: &none}},
+		Peers:    []api.Peer{{Subnet: netip.MustParsePrefix("10.5.2.0/24"), Endpoint: netip.MustParseAddrPort("192.0.2.2:8285"), Node: "node2", State: api.StateUp, PathMTU: 1472, ClockAhead: &ahead, LossOut: &none, LossIn: &none}},
 		Etcd:     []subnet.EndpointState{{Endpoint: "http://192.0.2.9:2379", Version: "3.5.21", RoundTrip: time.Millisecond}},
 		Snapshot: subnet.Snapshot{Leases: []subnet.Lease{lease}},
 		Network:  network,
@@ -80,7 +80,7 @@ func TestFaults(t *testing.T) {
 		{"rule that cannot be judged", func(f *Facts) {
 			f.Filters[0].Ruleset = netfilter.Parse("-P FORWARD ACCEPT\n-A FORWARD -m time --timestart 08:00 -j DROP\n")
 		}, api.FindingFirewall, api.LevelWarn, "--timestart", "by hand"},
-		{"firewalld", func(f *Facts) { f.Droppers = []string{"inet firewalld filter_FORWARD"} }, api.FindingFirewall, api.LevelWarn, "firewalld", "nft insert rule inet firewalld"},
+		{"firewalld", func(f *Facts) { f.Droppers.Forward = []string{"inet firewalld filter_FORWARD"} }, api.FindingFirewall, api.LevelWarn, "firewalld", "nft insert rule inet firewalld"},
 		{"no underlay", func(f *Facts) { f.UnderlayErr = errors.New("no usable underlay interface") }, api.ProblemUnderlay, api.LevelFail, "no usable", "--iface"},
 		{"MTU too large", func(f *Facts) { f.Settings.MTU = 1500 }, api.FindingPathMTU, api.LevelWarn, "1500 is more than the 1472", "1472"},
 		{"nobody listens", func(f *Facts) { f.PortUsers = nil }, api.FindingPort, api.LevelFail, "nobody listens", "restart twill"},
@@ -117,7 +117,42 @@ func TestFaults(t *testing.T) {
 		{"subnet.env with an old MTU", func(f *Facts) { f.Env.MTU = 1400 }, api.ProblemSubnetFile, api.LevelWarn, "1400", "restart"},
 		{"peer unreachable", func(f *Facts) {
 			f.Peers[0].State, f.Peers[0].ReasonCode, f.Peers[0].Reason, f.Peers[0].Remedy = api.StateUnreachable, api.ReasonHost, "no host answers", "look there"
-		}, api.ReasonHost, api.LevelFail, "node2 (10.5.2.0/24) is unreachable: no host answers", "look there"},
+		}, api.ReasonHost, api.LevelWarn, "node2 (10.5.2.0/24) is unreachable: no host answers", "look there"},
+		{"peers that this host is to blame for", func(f *Facts) {
+			f.Peers[0].State, f.Peers[0].ReasonCode = api.StateUnreachable, api.ReasonHost
+			f.Status.Problems = []api.Problem{{Code: api.ProblemPeersUnreachable}}
+		}, api.ReasonHost, api.LevelFail, "node2 (10.5.2.0/24) is unreachable", ""},
+		{"stranger", func(f *Facts) {
+			f.Status.Notices = []api.Problem{{Code: api.ProblemUnknownSender, Problem: "192.0.2.77 keeps sending", Remedy: "keep it out"}}
+		}, api.ProblemUnknownSender, api.LevelWarn, "192.0.2.77", "keep it out"},
+		{"INPUT DROP", func(f *Facts) { f.Filters[0].Ruleset = netfilter.Parse(inputDrop) }, api.FindingInput, api.LevelFail, "from 192.0.2.2, by iptables: `-P INPUT DROP`", "iptables -I INPUT -p udp --dport 8285 -j ACCEPT"},
+		{"INPUT takes others", func(f *Facts) {
+			f.Filters[0].Ruleset = netfilter.Parse(inputDrop + "-A INPUT -s 198.51.100.0/24 -p udp --dport 8285 -j ACCEPT\n")
+		}, api.FindingInput, api.LevelFail, "from 192.0.2.2", "-I INPUT"},
+		{"INPUT takes answers", func(f *Facts) {
+			f.Filters[0].Ruleset = netfilter.Parse(inputDrop + "-A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT\n")
+		}, api.FindingInput, api.LevelWarn, "as answers alone", "-I INPUT"},
+		{"INPUT drops, perhaps", func(f *Facts) {
+			f.Peers[0].State = api.StateUnreachable
+			f.Filters[0].Ruleset = netfilter.Parse(inputDrop + "-A INPUT -m set --match-set hosts src -j ACCEPT\n")
+		}, api.FindingInput, api.LevelWarn, "unless one of these lets them in: -A INPUT -m set", "-I INPUT"},
+		{"INPUT accepts, perhaps", func(f *Facts) {
+			f.Peers[0].State = api.StateUnreachable
+			f.Filters[0].Ruleset = netfilter.Parse("-A INPUT -m set --match-set bad src -j DROP\n")
+		}, api.FindingInput, api.LevelWarn, "unless they match: -A INPUT -m set", "by hand"},
+		{"INPUT of a host that knows no other", func(f *Facts) {
+			f.DaemonErr, f.Status, f.Peers, f.Snapshot.Leases = api.ErrNotRunning, api.Status{}, nil, nil
+			f.Filters[0].Ruleset = netfilter.Parse(inputDrop)
+		}, api.FindingInput, api.LevelWarn, "not known yet", "-I INPUT"},
+		{"INPUT before the start", func(f *Facts) {
+			f.DaemonErr, f.Status, f.Peers = api.ErrNotRunning, api.Status{}, nil
+			f.Snapshot.Leases = append(f.Snapshot.Leases, subnet.Lease{Value: subnet.Value{PublicIP: netip.MustParseAddr("192.0.2.3")}})
+			f.Filters[0].Ruleset = netfilter.Parse(inputDrop)
+		}, api.FindingInput, api.LevelFail, "from 192.0.2.3", "-I INPUT"},
+		{"nftables' own INPUT", func(f *Facts) {
+			f.Peers[0].State = api.StateUnreachable
+			f.Droppers.Input = []string{"inet filter input"}
+		}, api.FindingInput, api.LevelWarn, "inet filter input", "nft insert rule inet filter input udp dport 8285 accept"},
 		{"peer vanished", func(f *Facts) { f.Peers[0].State = api.StateVanished }, api.FindingPeerLease, api.LevelWarn, "expired or was deleted", "twill runs on node2"},
 		{"loss", func(f *Facts) { f.Peers[0].LossIn = &lost }, api.FindingPeers, api.LevelWarn, "20% in", "ip -s link"},
 		{"small path", func(f *Facts) { f.Peers[0].PathMTU = 1372 }, api.FindingPathMTU, api.LevelWarn, "1372", "--mtu 1372"},
@@ -134,6 +169,32 @@ func TestFaults(t *testing.T) {
 			}
 			t.Errorf("want %s %s with %q and %q, got %+v", tt.level, tt.code, tt.found, tt.remedy, findings)
 		})
+	}
+}
+
+const inputDrop = "-P FORWARD ACCEPT\n-P INPUT DROP\n-A INPUT -i lo -j ACCEPT\n-A INPUT -p tcp -m multiport --dports 22,2379 -j ACCEPT\n"
+
+// What is heard of peers shows that the rules which cannot be judged let it in; so does a rule for the port.
+func TestInputIsOpen(t *testing.T) {
+	for name, spoil := range map[string]func(*Facts){
+		"a rule for the port": func(f *Facts) {
+			f.Filters[0].Ruleset = netfilter.Parse(inputDrop + "-A INPUT -p udp -m multiport --dports 53,8285 -j ACCEPT\n")
+		},
+		"a set of hosts": func(f *Facts) {
+			f.Filters[0].Ruleset = netfilter.Parse(inputDrop + "-A INPUT -m set --match-set hosts src -j ACCEPT\n")
+		},
+		"a set of others": func(f *Facts) {
+			f.Filters[0].Ruleset = netfilter.Parse("-A INPUT -m set --match-set bad src -j DROP\n")
+		},
+		"nftables": func(f *Facts) { f.Droppers.Input = []string{"inet filter input"} },
+	} {
+		f := healthy()
+		spoil(f)
+		for _, got := range Judge(f) {
+			if got.Level != api.LevelOK {
+				t.Errorf("%s: %+v", name, got)
+			}
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ type Facts struct {
 
 	Filters    []netfilter.Table
 	FiltersErr error
-	Droppers   []string // chains of nftables' own that drop what is forwarded
+	Droppers   netfilter.Droppers
 
 	PortUsers []string // who has the UDP port, as far as that is to be seen
 

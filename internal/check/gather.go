@@ -174,7 +174,7 @@ func (f *Facts) gatherFirewall(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	f.Filters, f.FiltersErr = netfilter.Filters(ctx)
-	if droppers, err := netfilter.Droppers(ctx); err == nil {
+	if droppers, err := netfilter.FindDroppers(ctx); err == nil {
 		f.Droppers = droppers
 	}
 }

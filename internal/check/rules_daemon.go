@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"twill/internal/api"
@@ -21,12 +22,22 @@ func daemonState(f *Facts, r *report) {
 		switch p.Code {
 		case api.ProblemPeersUnreachable, api.ProblemClock, api.ProblemBridge, api.ProblemEtcdSlow:
 			// Rules here say more.
-		case api.ProblemUnknownSender, api.ProblemCached:
+		case api.ProblemCached:
 			r.warn(p.Code, p.Remedy, "%s", p.Problem)
 		default:
 			r.fail(p.Code, p.Remedy, "%s", p.Problem)
 		}
 	}
+	for _, p := range f.Status.Notices {
+		if p.Code == api.ProblemUnknownSender { // else rules here say more
+			r.warn(p.Code, p.Remedy, "%s", p.Problem)
+		}
+	}
+}
+
+// hasProblem says whether the daemon tells of the problem.
+func (f *Facts) hasProblem(code string) bool {
+	return slices.ContainsFunc(f.Status.Problems, func(p api.Problem) bool { return p.Code == code })
 }
 
 // offloads are slower without, not wrong.
@@ -38,13 +49,18 @@ func offloads(f *Facts, r *report) {
 	}
 }
 
+// peers that are away are a failure of this host where the daemon says so: else their hosts may be switched off.
 func peers(f *Facts, r *report) {
 	unreachable, up := 0, 0
+	away := r.warn
+	if f.hasProblem(api.ProblemPeersUnreachable) {
+		away = r.fail
+	}
 	for _, p := range f.Peers {
 		switch p.State {
 		case api.StateUnreachable:
 			unreachable++
-			r.fail(p.ReasonCode, p.Remedy, "peer %s is unreachable: %s", peerName(p), p.Reason)
+			away(p.ReasonCode, p.Remedy, "peer %s is unreachable: %s", peerName(p), p.Reason)
 		case api.StateVanished:
 			r.warn(api.FindingPeerLease, fmt.Sprintf("look whether twill runs on %s: it takes its lease again; else nothing is to be done", peerName(p)),
 				"the lease of peer %s is gone from etcd: it expired or was deleted; packets go there for the grace time only", peerName(p))

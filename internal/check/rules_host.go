@@ -85,7 +85,7 @@ func firewall(f *Facts, r *report) {
 		r.warn(api.FindingFirewall, "run twill check as root", "the firewall's rules cannot be read: %v", f.FiltersErr)
 		return
 	}
-	for _, chain := range f.Droppers {
+	for _, chain := range f.Droppers.Forward {
 		remedy := fmt.Sprintf("nft insert rule %s ip saddr %s accept; nft insert rule %s ip daddr %s accept", chain, f.network(), chain, f.network())
 		r.warn(api.FindingFirewall, remedy, "the chain %s of nftables drops what no rule of it accepts; twill's rules are in iptables, and it does not see them", chain)
 	}
@@ -110,7 +110,7 @@ func firewall(f *Facts, r *report) {
 			judge(f, r, table, p, network)
 		}
 	}
-	if len(r.findings) == before && len(f.Droppers) == 0 {
+	if len(r.findings) == before && len(f.Droppers.Forward) == 0 {
 		r.ok(api.FindingFirewall, "FORWARD lets the overlay's packets pass")
 	}
 }

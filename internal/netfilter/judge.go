@@ -1,5 +1,5 @@
-// Package netfilter says what a host's firewall does to the first packet of a
-// connection, as far as that can be told from its rules. It changes nothing.
+// Package netfilter says what a host's firewall does to a packet, as far as that
+// can be told from its rules. It changes nothing.
 //
 // The rules are those that `iptables -S` lists. A match that is not known here
 // (of ipset, owner, time and others) is not guessed: the rule counts as one that
@@ -14,13 +14,22 @@ import (
 	"strings"
 )
 
-// A Packet is the first one of a connection. What is zero is not known, and no
-// rule that asks for it matches.
+// A Packet is the first one of a connection, unless it says otherwise. What is
+// zero is not known, and no rule that asks for it matches.
 type Packet struct {
-	In, Out  string // interfaces
-	Src, Dst netip.Addr
-	Protocol string // udp, tcp, icmp
-	DstPort  uint16
+	In, Out     string // interfaces
+	Src, Dst    netip.Addr
+	Protocol    string // udp, tcp, icmp
+	DstPort     uint16
+	Established bool // packets of the connection have passed in both directions
+}
+
+// state is the packet's, as iptables-extensions(8) calls it.
+func (p Packet) state() string {
+	if p.Established {
+		return "ESTABLISHED"
+	}
+	return "NEW"
 }
 
 // A Verdict is what a chain does to a packet.
@@ -152,11 +161,13 @@ func parseRule(line string) rule {
 			test = func(p Packet) bool { return p.Protocol == value || value == "all" }
 		case "--dport":
 			test = inPorts(value)
+		case "--dports":
+			test = inAnyPorts(strings.Split(value, ","))
 		case "--ctstate", "--state":
-			test = func(Packet) bool { return slices.Contains(strings.Split(value, ","), "NEW") }
+			test = func(p Packet) bool { return slices.Contains(strings.Split(value, ","), p.state()) }
 		case "-m", "--comment":
 			i++
-			if option == "-m" && !slices.Contains([]string{"comment", "conntrack", "state", "udp", "tcp"}, value) {
+			if option == "-m" && !slices.Contains([]string{"comment", "conntrack", "state", "udp", "tcp", "multiport"}, value) {
 				r.known = false
 			}
 			continue
@@ -202,6 +213,17 @@ func inPorts(value string) func(Packet) bool {
 	low, _ := strconv.ParseUint(from, 10, 16)
 	high, _ := strconv.ParseUint(to, 10, 16)
 	return func(p Packet) bool { return uint64(p.DstPort) >= low && uint64(p.DstPort) <= high }
+}
+
+// inAnyPorts is for the list of multiport.
+func inAnyPorts(values []string) func(Packet) bool {
+	var tests []func(Packet) bool
+	for _, v := range values {
+		tests = append(tests, inPorts(v))
+	}
+	return func(p Packet) bool {
+		return slices.ContainsFunc(tests, func(test func(Packet) bool) bool { return test(p) })
+	}
 }
 
 // fields splits a line as a shell does: iptables quotes comments.

@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -35,6 +36,9 @@ func TestJudge(t *testing.T) {
 	pod, remote := netip.MustParseAddr("10.5.1.2"), netip.MustParseAddr("10.5.2.2")
 	out := Packet{In: "docker0", Out: "twill0", Src: pod, Dst: remote, Protocol: "udp", DstPort: 53}
 	in := Packet{In: "twill0", Out: "docker0", Src: remote, Dst: pod, Protocol: "udp", DstPort: 53}
+	established := in
+	established.Established = true
+	const answers = "-P FORWARD DROP\n-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
 	for _, tt := range []struct {
 		name, rules string
 		packet      Packet
@@ -52,6 +56,10 @@ func TestJudge(t *testing.T) {
 		{"another port", "-P FORWARD ACCEPT\n-A FORWARD -p udp -m udp --dport 54 -j DROP\n", in, true, "-P FORWARD ACCEPT", 0},
 		{"a match that is not known", "-P FORWARD ACCEPT\n-A FORWARD -m set --match-set bad src -j DROP\n", in, true, "-P FORWARD ACCEPT", 1},
 		{"one that cannot match anyhow", "-P FORWARD ACCEPT\n-A FORWARD -i eth0 -m set --match-set bad src -j DROP\n", in, true, "-P FORWARD ACCEPT", 0},
+		{"one of several ports", "-P FORWARD DROP\n-A FORWARD -p udp -m multiport --dports 50:52,53 -j ACCEPT\n", in, true, "-A FORWARD -p udp -m multiport --dports 50:52,53 -j ACCEPT", 0},
+		{"none of several ports", "-P FORWARD DROP\n-A FORWARD -p udp -m multiport --dports 50:52,54 -j ACCEPT\n", in, false, "-P FORWARD DROP", 0},
+		{"a new connection", answers, in, false, "-P FORWARD DROP", 0},
+		{"one that stands", answers, established, true, "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", 0},
 		{"goto", "-P FORWARD DROP\n-A FORWARD -g OTHER\n-A FORWARD -j ACCEPT\n-A OTHER -s 192.0.2.0/24 -j ACCEPT\n", in, false, "-P FORWARD DROP", 0},
 		{"a loop ends", "-P FORWARD DROP\n-A FORWARD -j FORWARD\n", in, false, "-P FORWARD DROP", 0},
 	} {
@@ -65,9 +73,10 @@ func TestJudge(t *testing.T) {
 func TestDroppers(t *testing.T) {
 	got, err := parseDroppers([]byte(`{"nftables":[{"metainfo":{"version":"1.0.6"}},
 		{"chain":{"family":"ip","table":"filter","name":"FORWARD","hook":"forward","policy":"drop"}},
+		{"chain":{"family":"ip","table":"filter","name":"INPUT","hook":"input","policy":"drop"}},
 		{"chain":{"family":"inet","table":"firewalld","name":"filter_FORWARD","hook":"forward","policy":"drop"}},
 		{"chain":{"family":"inet","table":"mine","name":"in","hook":"input","policy":"drop"}}]}`))
-	if err != nil || len(got) != 1 || got[0] != "inet firewalld filter_FORWARD" {
+	if err != nil || !slices.Equal(got.Forward, []string{"inet firewalld filter_FORWARD"}) || !slices.Equal(got.Input, []string{"inet mine in"}) {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, err := parseDroppers([]byte("{")); err == nil {

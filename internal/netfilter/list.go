@@ -54,39 +54,50 @@ func programs(ctx context.Context) []string {
 	return found
 }
 
-// Droppers names the chains of nftables' own tables, not iptables', that drop what
-// is forwarded unless a rule of theirs accepts it. Without an nft program there are
-// none to see.
-func Droppers(ctx context.Context) ([]string, error) {
+// Droppers are the chains of nftables' own tables, not iptables', that drop what no
+// rule of theirs accepts, each as nft names it: family, table, chain.
+type Droppers struct {
+	Input   []string // of what comes to this host
+	Forward []string // of what it passes on
+}
+
+// FindDroppers asks nft. Without an nft program there are none to see.
+func FindDroppers(ctx context.Context) (Droppers, error) {
 	if _, err := exec.LookPath("nft"); err != nil {
-		return nil, nil
+		return Droppers{}, nil
 	}
 	out, err := exec.CommandContext(ctx, "nft", "-j", "list", "chains").Output()
 	if err != nil {
-		return nil, fmt.Errorf("nft list chains: %w", err)
+		return Droppers{}, fmt.Errorf("nft list chains: %w", err)
 	}
 	return parseDroppers(out)
 }
 
 // parseDroppers reads nft's JSON, libnftables-json(5).
-func parseDroppers(raw []byte) (droppers []string, err error) {
+func parseDroppers(raw []byte) (droppers Droppers, err error) {
 	var listing struct {
 		Nftables []struct {
 			Chain *struct{ Family, Table, Name, Hook, Policy string }
 		}
 	}
 	if err := json.Unmarshal(raw, &listing); err != nil {
-		return nil, fmt.Errorf("read nft's chains: %w", err)
+		return Droppers{}, fmt.Errorf("read nft's chains: %w", err)
 	}
 	for _, entry := range listing.Nftables {
 		c := entry.Chain
-		if c == nil || c.Hook != "forward" || c.Policy != "drop" || c.Family != "ip" && c.Family != "inet" {
+		if c == nil || c.Policy != "drop" || c.Family != "ip" && c.Family != "inet" {
 			continue
 		}
-		if c.Family == "ip" && c.Table == "filter" && c.Name == "FORWARD" {
+		if c.Family == "ip" && c.Table == "filter" && c.Name == strings.ToUpper(c.Hook) {
 			continue // iptables-nft's
 		}
-		droppers = append(droppers, fmt.Sprintf("%s %s %s", c.Family, c.Table, c.Name))
+		name := fmt.Sprintf("%s %s %s", c.Family, c.Table, c.Name)
+		switch c.Hook {
+		case "input":
+			droppers.Input = append(droppers.Input, name)
+		case "forward":
+			droppers.Forward = append(droppers.Forward, name)
+		}
 	}
 	return droppers, nil
 }
