@@ -28,3 +28,18 @@ func Bridges() ([]Bridge, error) {
 	}
 	return bridges, nil
 }
+
+// BridgeOf returns the name of the bridge that has an address in subnet, "" where
+// there is none.
+func BridgeOf(subnet netip.Prefix) (string, error) {
+	bridges, err := Bridges()
+	if err != nil {
+		return "", err
+	}
+	for _, b := range bridges {
+		if subnet.Contains(b.Address.Addr()) {
+			return b.Name, nil
+		}
+	}
+	return "", nil
+}

@@ -33,7 +33,13 @@ func Lookup(src, dst netip.Addr, in string) (Way, error) {
 	}
 	found, err := netlink.RouteGetWithOptions(dst.AsSlice(), options)
 	switch {
-	case errors.Is(err, unix.EXDEV), in != "" && errors.Is(err, unix.EINVAL):
+	case in != "" && errors.Is(err, unix.EINVAL):
+		// A bad source, or a blackhole: only of the latter is the same said for our own packets.
+		if own, err := Lookup(netip.Addr{}, dst, ""); err == nil && own.Refused != "" {
+			return own, nil
+		}
+		return Way{}, fmt.Errorf("route from %s to %s: %w", src, dst, ErrMartian)
+	case errors.Is(err, unix.EXDEV):
 		return Way{}, fmt.Errorf("route from %s to %s: %w", src, dst, ErrMartian)
 	case errors.Is(err, unix.ENETUNREACH):
 		return Way{}, fmt.Errorf("route to %s: there is none", dst)
@@ -63,20 +69,4 @@ func Lookup(src, dst netip.Addr, in string) (Way, error) {
 		w.MTU = link.Attrs().MTU
 	}
 	return w, nil
-}
-
-// BridgeOf returns the name of the bridge that has an address in subnet, "" where
-// there is none.
-func BridgeOf(subnet netip.Prefix) (string, error) {
-	all, err := interfaces()
-	if err != nil {
-		return "", err
-	}
-	h := all.find(func(h hostInterface) bool {
-		return h.isBridge && len(h.addrs) > 0 && subnet.Contains(h.addrs[0].Addr())
-	})
-	if h == nil {
-		return "", nil
-	}
-	return h.name, nil
 }

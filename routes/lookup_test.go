@@ -33,6 +33,8 @@ func TestLookup(t *testing.T) {
 		{"a pod's", pod, addr("192.0.2.1"), "docker0", Way{Device: "eth1", Gateway: addr("198.18.1.254"), MTU: 1500}},
 		{"a pod's, to this host", pod, addr("198.18.0.1"), "docker0", Way{Device: "docker0", MTU: 1500, Local: true}},
 		{"blackhole", none, addr("203.0.113.9"), "", Way{Refused: "blackhole"}},
+		{"blackhole, a pod's", pod, addr("203.0.113.9"), "docker0", Way{Refused: "blackhole"}},
+		{"unreachable, a pod's", pod, addr("203.0.112.9"), "docker0", Way{Refused: "unreachable"}},
 		{"unreachable", none, addr("203.0.112.9"), "", Way{Refused: "unreachable"}},
 	} {
 		got, err := Lookup(tt.src, tt.dst, tt.in)
@@ -50,7 +52,10 @@ func TestLookup(t *testing.T) {
 
 func TestBridgeOf(t *testing.T) {
 	underlayHost(t)
-	for subnet, want := range map[string]string{"172.17.0.0/16": "docker0", "10.5.1.0/24": ""} {
+	docker, err := netlink.LinkByName("docker0")
+	noError(t, err)
+	noError(t, netlink.AddrAdd(docker, &netlink.Addr{IPNet: ipNet("10.5.2.1/24")}))
+	for subnet, want := range map[string]string{"172.17.0.0/16": "docker0", "10.5.2.0/24": "docker0", "10.5.1.0/24": ""} {
 		if got, err := BridgeOf(netip.MustParsePrefix(subnet)); err != nil || got != want {
 			t.Errorf("bridge of %s: %q, %v; want %q", subnet, got, err, want)
 		}
