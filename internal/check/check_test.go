@@ -107,6 +107,9 @@ func TestFaults(t *testing.T) {
 		{"lease not used", func(f *Facts) {
 			f.Snapshot.Leases = append(f.Snapshot.Leases, subnet.Lease{Name: "x", Err: errors.New("does not parse")})
 		}, api.FindingLeaseUnused, api.LevelWarn, "does not parse", "etcdctl del '/coreos.com/network/subnets/x"},
+		{"lease with a hostile name", func(f *Facts) {
+			f.Snapshot.Leases = append(f.Snapshot.Leases, subnet.Lease{Name: "x'; reboot; '", Err: errors.New("does not parse")})
+		}, api.FindingLeaseUnused, api.LevelWarn, "does not parse", `etcdctl del '/coreos.com/network/subnets/x'\''; reboot; '\'''`},
 		{"overlap", func(f *Facts) { f.DaemonErr, f.OverlapErr = api.ErrNotRunning, errors.New("overlaps address") }, api.FindingOverlap, api.LevelFail, "overlaps", "twill config set"},
 		{"bridge elsewhere in the network", func(f *Facts) { f.Links[2].Addrs = []netip.Prefix{netip.MustParsePrefix("10.5.9.1/24")} }, api.ProblemBridge, api.LevelFail, "10.5.9.0/24", "restart docker"},
 		{"bridge outside", func(f *Facts) { f.Links[2].Addrs = []netip.Prefix{netip.MustParsePrefix("172.17.0.1/16")} }, api.ProblemBridge, api.LevelWarn, "172.17.0.0/16", "twill docker-opts"},

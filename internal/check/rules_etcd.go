@@ -48,6 +48,9 @@ func etcdProblems(f *Facts, r *report) {
 	}
 }
 
+// quoted is s as one word of a shell: whoever writes to etcd chooses the names of keys, and somebody may paste them.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
 // leases compares those in etcd with what the daemon holds.
 func leases(f *Facts, r *report) {
 	if f.EtcdErr != nil {
@@ -56,7 +59,7 @@ func leases(f *Facts, r *report) {
 	problems := f.Snapshot.Problems(f.Network)
 	for _, l := range f.Snapshot.Leases {
 		if problem := problems[l.Name]; problem != "" && l.UDP() {
-			r.warn(api.FindingLeaseUnused, fmt.Sprintf("%s: etcdctl del '%s/subnets/%s'", subnet.Remedy(l), f.Settings.Etcd.Prefix, l.Name),
+			r.warn(api.FindingLeaseUnused, fmt.Sprintf("%s: etcdctl del %s", subnet.Remedy(l), quoted(f.Settings.Etcd.Prefix+"/subnets/"+l.Name)),
 				"lease %s is not used: %s", l.Name, problem)
 		}
 	}
