@@ -60,6 +60,10 @@ func TestTrace(t *testing.T) {
 	c.traced(h, false, "its route leads into eth0, past twill", "ip route", remote.String())
 	c.must(h.DeleteRoute(netip.PrefixFrom(remote, 32), c.Addr()))
 
+	c.ip(h, "route", "add", "blackhole", other.Addr().String())
+	c.traced(h, false, "the kernel has a route of type blackhole to "+other.Addr().String(), "delete that route", remote.String())
+	c.ip(h, "route", "delete", "blackhole", other.Addr().String())
+
 	c.stop(daemons[1])
 	c.waitFor("the peer to be unreachable", func() error {
 		return c.tracesTo(h, false, "does not answer", "systemctl start twill", remote.String())

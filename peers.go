@@ -54,7 +54,7 @@ func peersCommand() *cli.Command {
 
 func peerStates() []string {
 	var names []string
-	for _, s := range []api.PeerState{api.StateUp, api.StateSilent, api.StateUnreachable, api.StateIncompatible, api.StateVanished} {
+	for _, s := range api.PeerStates {
 		names = append(names, string(s))
 	}
 	return names

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"twill/internal/api"
-	"twill/subnet"
 )
 
 const (
@@ -47,24 +46,16 @@ func takeCensus(t *Table, now time.Time) census {
 		switch {
 		case state == api.StateUnreachable:
 			if len(c.away) < namedPeers {
-				c.away = append(c.away, peerName(p))
+				c.away = append(c.away, name(p))
 			}
 		case stats.Path.Answers():
-			c.clocks = append(c.clocks, clock{peerName(p), stats.Path.ClockAhead})
+			c.clocks = append(c.clocks, clock{name(p), stats.Path.ClockAhead})
 		}
 	}
 	if n := len(t.View.Skipped); n > 0 {
 		c.states[api.StateIncompatible] += n
 	}
 	return c
-}
-
-// peerName is how a peer is told to people.
-func peerName(p *subnet.Peer) string {
-	if p.Node != "" {
-		return p.Node
-	}
-	return p.Subnet.String()
 }
 
 // findings are those about peers.

@@ -96,10 +96,7 @@ func (t *tracer) pass(format string, args ...any) {
 
 // follow takes the packet's steps until one stops it.
 func (t *tracer) follow(ctx context.Context) {
-	if t.Verdict != "" || !t.route() {
-		return
-	}
-	if !t.forwarded(ctx) || !t.tunnelled() || !t.reached() {
+	if !t.route() || !t.forwarded(ctx) || !t.tunnelled() || !t.reached() {
 		return
 	}
 	i, _ := t.table.find(t.To.String())
