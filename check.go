@@ -33,7 +33,8 @@ func checkCommand() *cli.Command {
 			"cluster. flanneld's settings are those of the process that runs, else those of its\n" +
 			"usual environment files, or of the FILEs and flags that are named here.\n\n" +
 			"Exit code 1: something does not work, or this flanneld does something that twill\n" +
-			"cannot do. Warnings alone leave it at 0.",
+			"cannot do. Warnings alone leave it at 0: peers that are away are one, unless they are\n" +
+			"half or more.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "from-flannel", Usage: "read flanneld's settings"},
 			jsonFlag(),

@@ -29,6 +29,8 @@ func TestDiagnosePeer(t *testing.T) {
 	liftIn := c.rule(b, in...)
 	c.waitFound(a, api.ReasonOneWay, "its packets arrive", "let UDP to "+b.Addr().String()+":8285 through")
 
+	c.waitFound(b, api.FindingInput, "INPUT drops datagrams to UDP port 8285 from "+a.Addr().String(), "iptables -I INPUT -p udp --dport 8285 -j ACCEPT")
+
 	// And both ways; b's own rule forbids it to send.
 	liftOut := c.rule(b, "OUTPUT", "-p", "udp", "-d", a.Addr().String(), "-j", "DROP")
 	c.waitFound(a, api.ReasonDropped, "the network says nothing", "firewalls of both hosts")

@@ -56,6 +56,13 @@ func TestTrace(t *testing.T) {
 	c.traced(h, false, "FORWARD drops it", "iptables -I FORWARD", remote.String())
 	drop()
 
+	c.must(h.Exec(c.ctx, "nft", "add table inet mine; add chain inet mine passed { type filter hook forward priority 0; policy drop; }"))
+	out, err := h.Twill(c.ctx, "trace", "--run-dir", h.RunDir(), remote.String())
+	if err != nil || !strings.Contains(out, "the chain inet mine passed of nftables drops") {
+		t.Errorf("a chain of nftables: %v\n%s", err, out)
+	}
+	c.must(h.Exec(c.ctx, "nft", "delete table inet mine"))
+
 	c.must(h.AddRoute(netip.PrefixFrom(remote, 32), c.Addr()))
 	c.traced(h, false, "its route leads into eth0, past twill", "ip route", remote.String())
 	c.must(h.DeleteRoute(netip.PrefixFrom(remote, 32), c.Addr()))
@@ -70,7 +77,7 @@ func TestTrace(t *testing.T) {
 	})
 	c.fails(h, exitUsage, "not an IPv4 address", "trace", "--run-dir", h.RunDir(), "host2")
 	c.fails(h, exitFailed, "no twill daemon runs", "trace", "--run-dir", "/nowhere", remote.String())
-	out, _ := h.Twill(c.ctx, "trace", "--run-dir", h.RunDir(), remote.String())
+	out, _ = h.Twill(c.ctx, "trace", "--run-dir", h.RunDir(), remote.String())
 	if !strings.Contains(out, "lease") || !strings.Contains(out, "to do") {
 		t.Errorf("twill trace printed\n%s", out)
 	}

@@ -168,6 +168,10 @@ func (t *tracer) forwarded(ctx context.Context) bool {
 		}
 		t.ok(step, "accepted by `%s`", v.By)
 	}
+	droppers, _ := netfilter.FindDroppers(ctx) // without nft none are known
+	for _, chain := range droppers.Forward {
+		t.ok(step, "not known: the chain %s of nftables drops what no rule of it accepts; `nft list chain %s` shows them", chain, chain)
+	}
 	return true
 }
 
