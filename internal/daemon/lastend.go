@@ -30,7 +30,8 @@ func (d *daemon) noteEnd(reason error) {
 	if reason == nil || d.lock == nil {
 		return
 	}
-	d.warnIf(renameio.WriteFile(LastEndPath(d.RunDir), []byte(reason.Error()+"\n"), 0o644))
+	line := strings.ReplaceAll(reason.Error(), "\n", "; ") // joined errors have one for each
+	d.warnIf(renameio.WriteFile(LastEndPath(d.RunDir), []byte(line+"\n"), 0o644))
 }
 
 func (d *daemon) forgetEnd() {
