@@ -79,6 +79,7 @@ func newFlood(t *testing.T) *flood {
 	c.attach(f.target)
 	c.start(f.peer)
 	c.attach(f.peer)
+	c.waitPeers(f.target, 1)
 	c.pingAll()
 	c.waitPeer(f.target, "a reply", answersProbes)
 	f.Generator = forge.NewGenerator(7, forge.Addresses{
