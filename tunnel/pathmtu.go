@@ -25,6 +25,8 @@ const (
 	// mtuRaise is after which time a limit is tried to be raised, PMTU_RAISE_TIMER of RFC 8899 section 5.1.1 and the 10 minutes of
 	// RFC 1191 section 6.3.
 	mtuRaise = 10 * time.Minute
+	// mtuUnanswered is the same after a search that nobody answered: the limit may be one that only the kernel spoke of (doubt).
+	mtuUnanswered = time.Minute
 )
 
 // A pathMTU finds the limit of one path. It does no input or output and has no clock: step says what to send, answered is told what came
@@ -168,6 +170,9 @@ func (m *pathMTU) finish(now time.Time, newID func() uint64) {
 	m.round = nil
 	switch {
 	case !r.alive: // the peer is away, which says nothing of the path
+		if soon := now.Add(mtuUnanswered); r.search && m.raise.After(soon) {
+			m.raise = soon
+		}
 	case !r.search && r.best == 0:
 		m.search(newID(), m.hint)
 	case !r.search:

@@ -114,6 +114,26 @@ func TestPathMTURaise(t *testing.T) {
 	}
 }
 
+// What the kernel says of a path, which anybody can forge, is looked into again soon where the peer fell silent during the first look.
+func TestPathMTUDoubtUnanswered(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 15))
+	now := time.Now()
+	m := &pathMTU{top: 1472}
+	m.doubt(1, 600, now)
+	silent := now.Add(time.Duration(simulatePath(m, r, now, 0, 0, true)) * 100 * time.Millisecond)
+	if m.limit != 600 {
+		t.Fatalf("limit %d, want the kernel's 600", m.limit)
+	}
+	again := silent.Add(mtuUnanswered)
+	if m.mayRaise(silent) || !m.mayRaise(again) {
+		t.Fatalf("raised at once or not after %v", mtuUnanswered)
+	}
+	m.search(2, m.limit)
+	if simulatePath(m, r, again, 1472, 0, false); m.limit != 1472 {
+		t.Errorf("limit %d, want what passes", m.limit)
+	}
+}
+
 // Answers to rounds that are over, or that nobody asked for, change nothing.
 func TestPathMTUOldAnswers(t *testing.T) {
 	m := &pathMTU{top: 1472, limit: 1000}
