@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 )
 
 // testMTU is below the underlay's, as an overlay's is.
@@ -177,6 +179,61 @@ func TestStreamCountsWhatIsMissing(t *testing.T) {
 	r := s.Stop()
 	if r.Lost() < 90 || r.Lost() > r.Sent-200 || r.LongestGap < 50*time.Millisecond || r.Duplicated+r.Reordered != 0 {
 		t.Errorf("got %+v with %d lost, want some 100 lost in one gap and nothing else", r, r.Lost())
+	}
+}
+
+// A stream whose process stood still does not send all that it owes at once, which
+// would overrun buffers on the way.
+func TestStreamAfterPause(t *testing.T) {
+	const rate, owed = 1000, 500
+	_, pods := newRouted(t, 2)
+	ctx := within(t, 30*time.Second)
+	s, err := StartStream(ctx, pods[0], pods[1], StreamOptions{Rate: rate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock() // neither end gets on without it
+	time.Sleep(2 * owed * time.Second / rate)
+	before, resumed := s.report.Sent, time.Now()
+	s.mu.Unlock()
+	if err := WaitFor(ctx, "half of what is owed", func() error {
+		if sent := s.Report().Sent - before; sent < owed {
+			return fmt.Errorf("%d packets sent", sent)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if took, least := time.Since(resumed), owed*time.Second/rate/catchUp; took < least*9/10 {
+		t.Errorf("sent %d packets in %s, want at most %d times the rate", owed, took, catchUp)
+	}
+	if r := s.Stop(); r.Lost() != 0 {
+		t.Errorf("got %+v, want no packet lost", r)
+	}
+}
+
+// A receiver's buffer is as large as asked where this process may have it so.
+func TestStreamBuffer(t *testing.T) {
+	_, pods := newRouted(t, 2)
+	s, err := StartStream(within(t, 30*time.Second), pods[0], pods[1], StreamOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	raw, err := s.receiver.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got int
+	var forced error
+	if err := raw.Control(func(fd uintptr) {
+		got, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
+		forced = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, streamBuffer)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if forced == nil && got < streamBuffer {
+		t.Errorf("a buffer of %d bytes, want %d", got, streamBuffer)
 	}
 }
 

@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -24,6 +27,10 @@ const (
 	// streamBuffer is the receiver's socket buffer in bytes, for a receiver that
 	// gets no processor for a while.
 	streamBuffer = 4 << 20
+
+	// catchUp is how many times its rate a stream sends at most, when its process
+	// got no processor for a while: all at once would overrun buffers on the way.
+	catchUp = 4
 )
 
 // StreamOptions shapes a stream. Zero values mean 200 packets/s of 100 bytes.
@@ -75,7 +82,10 @@ func StartStream(ctx context.Context, from, to *Namespace, o StreamOptions) (*St
 	if err != nil {
 		return nil, fmt.Errorf("stream to %s: %w", to.Name, err)
 	}
-	receiver.SetReadBuffer(streamBuffer)
+	if err := setReceiveBuffer(receiver, streamBuffer); err != nil {
+		receiver.Close()
+		return nil, fmt.Errorf("stream to %s: %w", to.Name, err)
+	}
 	sender, err := dialUDP(from, receiver)
 	if err != nil {
 		receiver.Close()
@@ -113,15 +123,35 @@ func (s *Stream) Report() StreamReport {
 	return s.report
 }
 
+// setReceiveBuffer makes the receive buffer as large as asked where this process
+// may exceed net.core.rmem_max, and that large where not.
+func setReceiveBuffer(conn *net.UDPConn, bytes int) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var refused error
+	err = raw.Control(func(fd uintptr) {
+		refused = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes)
+	})
+	if err == nil && refused != nil { // in a user namespace
+		return conn.SetReadBuffer(bytes)
+	}
+	return err
+}
+
 // send sends as many packets a tick as the time that has passed asks for, so
 // that a late tick does not lower the rate.
 func (s *Stream) send(ctx context.Context) {
-	tick := time.NewTicker(max(time.Second/time.Duration(s.opts.Rate), time.Millisecond))
+	every := max(time.Second/time.Duration(s.opts.Rate), time.Millisecond)
+	most := catchUp * int(math.Ceil(every.Seconds()*float64(s.opts.Rate)))
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	packet := make([]byte, s.opts.Size)
 	begin, number := time.Now(), 0
 	for {
-		for due := int(time.Since(begin).Seconds()*float64(s.opts.Rate)) + 1; number < due; number++ {
+		due := int(time.Since(begin).Seconds()*float64(s.opts.Rate)) + 1
+		for due = min(due, number+most); number < due; number++ {
 			binary.BigEndian.PutUint64(packet, uint64(number))
 			s.mu.Lock()
 			s.report.Sent++
