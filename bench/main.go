@@ -109,6 +109,9 @@ func redraw(o options) error {
 		return err
 	}
 	result.WriteTable(os.Stdout)
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err
+	}
 	return result.SaveCharts(o.out)
 }
 

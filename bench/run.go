@@ -100,6 +100,9 @@ func (b *bencher) cell(ctx context.Context, round int, link string, c overlay.Co
 		return err
 	}
 	defer l.Close()
+	if err := l.ConnectDirectly(); err != nil {
+		return err
+	}
 	if link == linkSegmenting {
 		if err := l.SegmentUnderlay(); err != nil {
 			return err

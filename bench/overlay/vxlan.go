@@ -36,7 +36,7 @@ func (v vxlan) Start(_ context.Context, l *lab.Lab) (*Network, error) {
 		return nil, err
 	}
 	for i, h := range l.Hosts {
-		if err := v.addDevice(h, i); err != nil {
+		if err := v.addDevice(h, l.Carrier(), i); err != nil {
 			return nil, fmt.Errorf("vxlan of %s: %w", h.Name, err)
 		}
 		other := 1 - i
@@ -52,8 +52,8 @@ func (vxlan) mac(i int) net.HardwareAddr {
 	return net.HardwareAddr{0x02, 0, 0, 0, 0, byte(i + 1)} // 02: locally administered
 }
 
-func (v vxlan) addDevice(h *lab.Host, i int) error {
-	underlay, err := h.Link().LinkByName("eth0")
+func (v vxlan) addDevice(h *lab.Host, carrier string, i int) error {
+	underlay, err := h.Link().LinkByName(carrier)
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,10 @@ import (
 var shown = []struct{ key, label string }{
 	{"tcp_1", "TCP, 1 stream"},
 	{"tcp_4", "TCP, 4 streams"},
-	{"udp_1400", "UDP 1400 B, full blast"},
-	{"udp_64", "UDP 64 B, full blast"},
+	{"udp_1400", "UDP 1400 B, full blast, read"},
+	{"udp_1400_reached", "UDP 1400 B, full blast, reached the pod"},
+	{"udp_64", "UDP 64 B, full blast, read"},
+	{"udp_64_reached", "UDP 64 B, full blast, reached the pod"},
 	{"clean_1400", "UDP 1400 B, loss < 0.1 %"},
 	{"clean_64", "UDP 64 B, loss < 0.1 %"},
 	{"cpu_daemons", "daemons' CPU time per byte, TCP"},

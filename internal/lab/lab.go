@@ -83,6 +83,7 @@ type Lab struct {
 	dir      string
 	link     *netlink.Handle // of the lab's own namespace
 	bridge   string
+	carrier  string // see Carrier
 	etcd     *embedetcd.Server
 }
 
@@ -109,6 +110,7 @@ func New(opts Options) (*Lab, error) {
 		underlay: netip.PrefixFrom(netip.AddrFrom4([4]byte{198, byte(18 + number>>8), byte(number), 0}), 24),
 		dir:      filepath.Join("/run", fmt.Sprintf("lab%d", number)),
 		bridge:   fmt.Sprintf("switch%d", number),
+		carrier:  uplink,
 	}
 	if err := l.build(); err != nil {
 		return nil, errors.Join(err, l.Close())

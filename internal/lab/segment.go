@@ -14,7 +14,7 @@ func (l *Lab) SegmentUnderlay() error {
 		if err := card.Imitate(h.port); err != nil {
 			return fmt.Errorf("port of %s: %w", h.Name, err)
 		}
-		if err := h.Do(func() error { return card.Imitate(uplink) }); err != nil {
+		if err := h.Do(func() error { return card.Imitate(l.carrier) }); err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}

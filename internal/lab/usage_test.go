@@ -66,27 +66,30 @@ func TestUsageCountsBusyTime(t *testing.T) {
 // TestSegmentUnderlay looks at what a host really sends during a transfer.
 func TestSegmentUnderlay(t *testing.T) {
 	const ethernetHeader = 14
-	for _, segmenting := range []bool{false, true} {
-		l, err := New(Options{Hosts: 2})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		if segmenting {
-			if err := l.SegmentUnderlay(); err != nil {
-				t.Fatal(err)
+	for _, direct := range []bool{false, true} {
+		for _, segmenting := range []bool{false, true} {
+			l := newLab(t, 2)
+			if direct {
+				if err := l.ConnectDirectly(); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		longest := longestSent(t, l.Hosts[0], l.Hosts[1])
-		if segmented := longest <= underlayMTU+ethernetHeader; segmented != segmenting {
-			t.Errorf("segmenting %t: the longest frame has %d bytes", segmenting, longest)
+			if segmenting {
+				if err := l.SegmentUnderlay(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			longest := longestSent(t, l.Hosts[0], l.Hosts[1], l.Carrier())
+			if segmented := longest <= underlayMTU+ethernetHeader; segmented != segmenting {
+				t.Errorf("direct %t, segmenting %t: the longest frame has %d bytes", direct, segmenting, longest)
+			}
 		}
 	}
 }
 
-// longestSent is the longest frame, in bytes, that a host hands to its uplink
-// while it sends to another.
-func longestSent(t *testing.T, from, to *Host) (longest int) {
+// longestSent is the longest frame, in bytes, that a host hands to a network card
+// while it sends to another host. The card has to carry all of it.
+func longestSent(t *testing.T, from, to *Host, card string) (longest int) {
 	t.Helper()
 	const everything = unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8 // network byte order
 	var fd int
@@ -98,9 +101,13 @@ func longestSent(t *testing.T, from, to *Host) (longest int) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
+	before := sentBytes(t, from, card)
 	const bytes = 4 << 20
 	if _, err := Transfer(t.Context(), from.Namespace, to.Namespace, bytes); err != nil {
 		t.Fatal(err)
+	}
+	if sent := sentBytes(t, from, card) - before; sent < bytes {
+		t.Errorf("%s carried %d bytes of a transfer of %d", card, sent, bytes)
 	}
 	frame := make([]byte, 128)
 	for {
@@ -115,4 +122,14 @@ func longestSent(t *testing.T, from, to *Host) (longest int) {
 			longest = max(longest, n)
 		}
 	}
+}
+
+// sentBytes is how many bytes a network card has sent.
+func sentBytes(t *testing.T, h *Host, card string) uint64 {
+	t.Helper()
+	link, err := h.find(card)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return link.Attrs().Statistics.TxBytes
 }
