@@ -98,6 +98,9 @@ func (r *Result) chart(t Topic) chart {
 		How:   fmt.Sprintf("Bar: median of %d rounds; line: lowest to highest. ↑ more is better, ↓ less is better.", r.Options.Rounds),
 		Width: chartWidth,
 	}
+	if unit := r.commonUnit(t); unit != "" {
+		c.Title += ", " + unit
+	}
 	y := headHeight
 	for _, link := range r.Links {
 		l := r.chartLink(link, t, y)
@@ -140,7 +143,7 @@ func (r *Result) chartLink(link string, t Topic, y int) chartLink {
 // panel draws a metric's bars from zero on a scale of its own.
 func (r *Result) panel(link string, m Metric, contenders []Contender, x, top, width int) panel {
 	p := panel{
-		Label: label{X: x, Y: top - 6, Text: fmt.Sprintf("%s, %s %s", m.Label, m.Unit, m.Better.arrow())},
+		Label: label{X: x, Y: top - 6, Text: r.panelLabel(m)},
 		X:     x, Top: top - 2, Foot: top + len(contenders)*rowHeight,
 	}
 	longest := float64(width - valueWidth)
@@ -163,6 +166,28 @@ func (r *Result) panel(link string, m Metric, contenders []Contender, x, top, wi
 		p.Bars = append(p.Bars, b)
 	}
 	return p
+}
+
+// panelLabel names a metric, with its unit where the chart's title does not.
+func (r *Result) panelLabel(m Metric) string {
+	if r.commonUnit(m.Topic) != "" {
+		return m.Label + " " + m.Better.arrow()
+	}
+	return fmt.Sprintf("%s, %s %s", m.Label, m.Unit, m.Better.arrow())
+}
+
+// commonUnit is the unit of all metrics of a topic that are drawn, or "".
+func (r *Result) commonUnit(t Topic) (unit string) {
+	for _, m := range r.topic(t) {
+		switch {
+		case m.Better == Neither:
+		case unit == "":
+			unit = m.Unit
+		case unit != m.Unit:
+			return ""
+		}
+	}
+	return unit
 }
 
 // highest is the end of a panel's scale: the highest median. A range beyond it is

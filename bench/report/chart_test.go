@@ -71,7 +71,7 @@ func TestCharts(t *testing.T) {
 		t.Errorf("the bars are as %g to 1, the medians as %g", got, want)
 	}
 	all := strings.Join(d.texts, "\n")
-	for _, want := range []string{"A & B <C>", "1 stream, Gb/s ↑", "twill", "21.0", "6.00"} {
+	for _, want := range []string{"A & B <C>", "TCP throughput, Gb/s", "1 stream ↑", "twill", "21.0", "6.00"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("the chart lacks the text %q:\n%s", want, all)
 		}
