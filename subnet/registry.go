@@ -107,8 +107,8 @@ func (r *Registry) lease(ctx context.Context, name string) (l Lease, found bool,
 }
 
 // create takes a free subnet for ttl. won is false where somebody else was
-// faster. After an error the outcome is unknown: read again and compare. The
-// key may then hang on the etcd lease l.ID, unless that is 0.
+// faster. After an error the outcome is unknown: read again and compare. Unless won,
+// an l.ID that is not 0 is an etcd lease to be revoked, on which the key may hang.
 func (r *Registry) create(ctx context.Context, key Key, v Value, ttl time.Duration) (l Lease, won bool, err error) {
 	l = Lease{Name: key.String(), Key: key}
 	l, won, err = r.putOnNew(ctx, l, v, ttl, clientv3.Compare(clientv3.CreateRevision(r.leaseKey(l.Name)), "=", 0))
@@ -145,16 +145,14 @@ func (r *Registry) putOnNew(ctx context.Context, l Lease, v Value, ttl time.Dura
 		If(condition).
 		Then(clientv3.OpPut(r.leaseKey(l.Name), string(v.Marshal()), clientv3.WithLease(id))).
 		Commit()
-	if err != nil {
-		if refused(err) {
-			r.revokeUnused(ctx, id)
-			return Lease{}, false, err
-		}
+	if err != nil && !refused(err) {
 		return Lease{ID: id}, false, err
 	}
-	if !resp.Succeeded {
-		r.revokeUnused(ctx, id)
-		return Lease{}, false, nil
+	if err != nil || !resp.Succeeded {
+		if r.revokeUnused(ctx, id) != nil {
+			return Lease{ID: id}, false, err
+		}
+		return Lease{}, false, err
 	}
 	l.Value, l.ID, l.ModRevision, l.Err = v, id, resp.Header.Revision, nil
 	return l, true, nil

@@ -106,7 +106,12 @@ func TestLostAnswerToAGrant(t *testing.T) {
 	m.granted = []clientv3.LeaseID{l.ID, randomLeaseID(), 7}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
+	tries := &revokes{Lease: client.Lease}
+	client.Lease = tries
 	m.revokeLost(ended, Lease{ID: 7})
+	if tries.made != 1 {
+		t.Errorf("an etcd that does not answer was asked %d times, want once", tries.made)
+	}
 	if len(m.granted) != 3 {
 		t.Errorf("etcd leases %x are known after it did not answer, want all", m.granted)
 	}
@@ -114,4 +119,42 @@ func TestLostAnswerToAGrant(t *testing.T) {
 	if resp, err := n.client.TimeToLive(n.rpc(), l.ID); err != nil || resp.TTL != -1 || len(m.granted) != 1 {
 		t.Errorf("etcd lease %x: %+v, %v; want it gone, and %x to be ours alone", l.ID, resp, err, m.granted)
 	}
+}
+
+// revokes counts them.
+type revokes struct {
+	clientv3.Lease
+	made int
+}
+
+func (r *revokes) Revoke(ctx context.Context, id clientv3.LeaseID) (*clientv3.LeaseRevokeResponse, error) {
+	r.made++
+	return r.Lease.Revoke(ctx, id)
+}
+
+// An etcd lease that could not be dropped at once is dropped later.
+func TestUnusedLeaseIsRemembered(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	n.put("10.5.1.0-24", valueOf(host(2)), time.Hour)
+	client := clientOf(t, h.registry)
+	lease := client.Lease
+	client.Lease = &silentRevokes{lease}
+	l, won, err := h.registry.create(n.rpc(), Key{Subnet: netip.MustParsePrefix("10.5.1.0/24")}, host(1).value(), time.Hour)
+	if won || err != nil || l.ID == 0 {
+		t.Fatalf("create over another's lease: %x, %t, %v; want its etcd lease and nil", l.ID, won, err)
+	}
+	client.Lease = lease
+	h.manager.granted = []clientv3.LeaseID{l.ID}
+	h.start()
+	if resp, err := n.client.TimeToLive(n.rpc(), l.ID); err != nil || resp.TTL != -1 {
+		t.Errorf("etcd lease %x is still there: %+v, %v", l.ID, resp, err)
+	}
+}
+
+type silentRevokes struct{ clientv3.Lease }
+
+func (*silentRevokes) Revoke(context.Context, clientv3.LeaseID) (*clientv3.LeaseRevokeResponse, error) {
+	return nil, context.DeadlineExceeded
 }
