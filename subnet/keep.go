@@ -187,7 +187,6 @@ func (m *Manager) compareOwn(ctx context.Context, w ownWord) error {
 	if err := m.judge(ctx, w.lease, w.found); err != nil {
 		return err
 	}
-	m.provisional = false
 	m.reachable()
 	if m.broke {
 		m.broke = false
@@ -219,31 +218,38 @@ func (m *Manager) judge(ctx context.Context, l Lease, found bool) error {
 		return m.update(ctx)
 	case l.Err != nil:
 		return m.restore(ctx, l)
-	case !m.opt.Identity.Owns(l.Value):
-		return m.lostTo(l)
-	case m.provisional:
+	}
+	if err := m.lostTo(l); err != nil {
+		return err
+	}
+	if m.provisional {
 		return m.claimCached(ctx, l)
-	case m.doubled(l) && l.NodeID != "":
-		return fmt.Errorf("%w: %s was taken by node %q at %s, which has the same node id as this host; remove the file %s from the state directory of one of them",
-			ErrFenced, l.Subnet, l.Node, endpoint(l, m.config), nodeIDFile)
-	case m.doubled(l):
-		return fmt.Errorf("%w: %s was taken by node %q, which has the same endpoint %s as this host", ErrFenced, l.Subnet, l.Node, endpoint(l, m.config))
 	}
 	return m.restore(ctx, l)
 }
 
+// lostTo is an ErrFenced where l, as it was written over our lease, is another's.
 func (m *Manager) lostTo(l Lease) error {
-	return fmt.Errorf("%w: %s now belongs to node %q (id %q) at %s", ErrFenced, l.Subnet, l.Node, l.NodeID, endpoint(l, m.config))
+	switch {
+	case !m.opt.Identity.Owns(l.Value):
+		return fmt.Errorf("%w: %s now belongs to node %q (id %q) at %s", ErrFenced, l.Subnet, l.Node, l.NodeID, endpoint(l, m.config))
+	case m.provisional || !m.doubled(l):
+		return nil
+	case l.NodeID != "":
+		return fmt.Errorf("%w: %s was taken by node %q at %s, which has the same node id as this host; remove the file %s from the state directory of one of them",
+			ErrFenced, l.Subnet, l.Node, endpoint(l, m.config), nodeIDFile)
+	}
+	return fmt.Errorf("%w: %s was taken by node %q, which has the same endpoint %s as this host", ErrFenced, l.Subnet, l.Node, endpoint(l, m.config))
 }
 
 // believe takes the watch's word on our lease, where etcd is not there any more to
 // be asked: what it has told of another owner is committed.
 func (m *Manager) believe() error {
 	told := m.table.leases[m.own.Name]
-	if told.ModRevision > m.own.ModRevision && told.Err == nil && !m.opt.Identity.Owns(told.Value) {
-		return m.lostTo(told)
+	if told.ModRevision <= m.own.ModRevision || told.Err != nil {
+		return nil
 	}
-	return nil
+	return m.lostTo(told)
 }
 
 // doubled reports whether l, by its identity ours, was written by another twill

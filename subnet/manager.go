@@ -164,7 +164,9 @@ func (m *Manager) save(v View) {
 	})
 }
 
+// reachable notes that etcd does what we ask: it has said that our lease is ours.
 func (m *Manager) reachable() {
+	m.provisional = false
 	if !m.etcd.Serves {
 		if !m.etcd.Since.IsZero() {
 			m.log.Info("etcd answers again", "after", time.Since(m.etcd.Since).Round(time.Second))
