@@ -1,7 +1,6 @@
 package subnet
 
 import (
-	"context"
 	"net/netip"
 	"time"
 )
@@ -30,18 +29,4 @@ func (m *Manager) move(ip netip.Addr) {
 	}
 	m.opt.Identity.PublicIP = ip
 	m.due.check = time.Now()
-}
-
-// pause sleeps, unless this host moves. It returns ctx's error.
-func (m *Manager) pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case ip := <-m.moves:
-		m.move(ip)
-	case <-t.C:
-	}
-	return nil
 }

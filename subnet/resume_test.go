@@ -110,6 +110,37 @@ func TestWhatResumesAWatch(t *testing.T) {
 	}
 }
 
+// A watch that ends at once, again and again, is not trusted for long. Nor is all read
+// where etcd is away: the whole fleet would.
+func TestWatchThatEndsAgainAndAgain(t *testing.T) {
+	ended := errors.New("the watch was closed")
+	for _, tt := range []struct {
+		name   string
+		after  time.Duration
+		serves bool
+		want   int // times of 10 that it is resumed
+	}{
+		{"at once", 0, true, resumesMost},
+		{"after a while", backoffMax + time.Second, true, 10},
+		{"while etcd is away", 0, false, 10},
+	} {
+		var r restarts
+		got := 0
+		for range 10 {
+			if r.resume(ended, tt.after, tt.serves) {
+				got++
+			}
+			r.wait.pause()
+		}
+		if got != tt.want {
+			t.Errorf("%s: resumed %d times of 10, want %d", tt.name, got, tt.want)
+		}
+		if tt.after > backoffMax && r.wait.next > 2*backoffMin {
+			t.Errorf("%s: the next pause is of %v", tt.name, r.wait.next)
+		}
+	}
+}
+
 // A connection that broke while there was no watch is known to the next one. Reading
 // all makes up for it.
 func TestBreakIsRemembered(t *testing.T) {
@@ -126,10 +157,54 @@ func TestBreakIsRemembered(t *testing.T) {
 		t.Fatal("nobody has noticed")
 	}
 	h.registry.broke <- struct{}{}
+	h.manager.broke, h.manager.behind = true, true
 	for h.manager.reload(n.rpc()) != nil {
 		time.Sleep(time.Millisecond)
 	}
-	if len(h.registry.broke) != 0 {
+	if len(h.registry.broke) != 0 || h.manager.broke {
 		t.Error("after all was read the connection still counts as broken")
+	}
+	if h.manager.behind {
+		t.Error("after all was read the watch still counts as behind")
+	}
+}
+
+// After a break another etcd may answer: the whole table is compared, though the watch
+// goes on.
+func TestBrokenConnectionMakesRunCompare(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	wire := newRelay(t, n.store.listen.String())
+	c := n.etcd()
+	c.Endpoints = []string{wire.url()}
+	h := n.dialAt(c, host(1))
+	_, err := h.acquire()
+	n.must(err)
+	client := clientOf(t, h.registry)
+	ranges := &rangeCounter{KV: client.KV}
+	client.KV = ranges
+	h.run()
+	n.put("10.5.2.0-24", valueOf(host(2)), 0)
+	h.waitPeers("10.5.2.0/24 192.0.2.2:8285") // there is a watch
+	wire.cut()
+	wire.mend()
+	for end := time.Now().Add(patience); ranges.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the table was never compared")
+		}
+	}
+}
+
+// What the watch had not said before it ended it may say once it goes on.
+func TestResumedWatchIsNotBehind(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	own, err := h.acquire()
+	n.must(err)
+	h.manager.behind = true
+	n.put(own.Name, valueOf(host(1)), time.Hour)
+	if err := h.manager.resume(n.rpc(), 0); err != nil {
+		t.Errorf("resume: %v, want nil", err)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -22,8 +21,7 @@ func (m *Manager) Turns() uint64 { return m.turns.Load() }
 // etcd, it keeps the last table and tries on.
 func (m *Manager) Run(ctx context.Context) error {
 	m.save(m.View())
-	var wait backoff
-	resumed := 0 // times in a row
+	var r restarts
 	for {
 		began := time.Now()
 		err := errFromCache
@@ -31,18 +29,14 @@ func (m *Manager) Run(ctx context.Context) error {
 			err = m.follow(ctx)
 		}
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case errors.Is(err, ErrFenced):
 			return err
+		case ctx.Err() != nil:
+			return nil
 		}
-		if time.Since(began) > backoffMax {
-			wait, resumed = backoff{}, 0
-		}
-		if resumes(err) && (resumed < resumesMost || !m.etcd.Serves) {
+		if r.resume(err, time.Since(began), m.etcd.Serves) {
 			m.log.Debug("watching on", "why", err)
-			resumed++
-			if err = m.resume(ctx, wait.pause()+m.stagger()); err == nil {
+			if err = m.resume(ctx, r.wait.pause()+m.stagger()); err == nil {
 				continue
 			}
 			if errors.Is(err, ErrFenced) {
@@ -50,7 +44,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			}
 		}
 		m.log.Debug("reading all leases again", "why", err)
-		if err := m.idle(ctx, wait.pause()+m.spread(err)); errors.Is(err, ErrFenced) {
+		if err := m.idle(ctx, r.wait.pause()+m.spread(err)); errors.Is(err, ErrFenced) {
 			return err
 		}
 		if err := m.resync(ctx); errors.Is(err, ErrFenced) {
@@ -59,35 +53,29 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// resumesMost is how often in a row a watch is resumed while etcd answers all else.
-const resumesMost = 3
-
-// resumes reports whether a watch that ended with err can go on where it was: its
-// member has no leader, the client is another after a change of the credentials.
-func resumes(err error) bool {
-	return !errors.Is(err, errResync) && !errors.Is(err, errFromCache) &&
-		!errors.Is(err, rpctypes.ErrCompacted) && !errors.Is(err, rpctypes.ErrFutureRev)
-}
-
-// resume waits for d and looks whether etcd is as the watch left it. nil: it is, or
-// does not answer, and the watch may go on. Else it returns ErrFenced, errResync or
-// ctx's error.
-func (m *Manager) resume(ctx context.Context, d time.Duration) error {
-	if err := m.idle(ctx, d); err != nil {
-		return err
-	}
-	m.behind = false // there was no watch that could be
-	return m.check(ctx)
-}
-
-// idle keeps the lease for a time, without a watch. It returns nil, ErrFenced or
-// ctx's error.
+// idle keeps the lease for a time, without the watch of the whole table. It returns
+// nil, ErrFenced or ctx's error.
 func (m *Manager) idle(ctx context.Context, d time.Duration) error {
+	watchCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	own := m.watchOwn(watchCtx, d)
 	end := time.Now().Add(d)
 	for {
 		m.turns.Add(1)
-		if err := m.pause(ctx, time.Until(earlier(end, m.nextDue()))); err != nil {
-			return err
+		wake := time.NewTimer(time.Until(earlier(end, m.nextDue())))
+		select {
+		case <-ctx.Done():
+		case ip := <-m.moves:
+			m.move(ip)
+		case _, open := <-own:
+			if m.due.check = time.Now(); !open {
+				own = nil
+			}
+		case <-wake.C:
+		}
+		wake.Stop()
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		now := time.Now()
 		if !end.After(now) {
@@ -99,12 +87,25 @@ func (m *Manager) idle(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// watchOwn watches our lease for a wait of d: who asks for it (keptByTwin) does not
+// wait for long, and must not believe that nobody holds it. nil: the wait is shorter
+// than that, or there is no connection.
+func (m *Manager) watchOwn(ctx context.Context, d time.Duration) <-chan clientv3.WatchResponse {
+	if d < twinPatience/2 {
+		return nil
+	}
+	events, err := m.registry.watchLease(ctx, m.own.Name)
+	if err != nil {
+		return nil // the checks, which come to the same, say it
+	}
+	return events
+}
+
 // resync reads everything anew, however long that takes, and keeps the lease
 // meanwhile. It returns nil, ErrFenced or ctx's error.
 func (m *Manager) resync(ctx context.Context) error {
 	var wait backoff
 	for {
-		m.turns.Add(1)
 		err := m.reload(ctx)
 		if err == nil || errors.Is(err, ErrFenced) {
 			return err
@@ -112,10 +113,7 @@ func (m *Manager) resync(ctx context.Context) error {
 		if ctx.Err() == nil && !errors.Is(err, errResync) {
 			m.unreachable(err)
 		}
-		if err := m.pause(ctx, wait.pause()); err != nil {
-			return err
-		}
-		if err := m.act(ctx, time.Now()); errors.Is(err, ErrFenced) {
+		if err := m.idle(ctx, wait.pause()); err != nil {
 			return err
 		}
 	}
@@ -146,7 +144,6 @@ func (m *Manager) reload(ctx context.Context) error {
 	m.cached = time.Time{}
 	switch {
 	case err == nil:
-		m.provisional = false
 		m.revokeLost(ctx, m.own)
 		m.due.check = time.Now().Add(jitter(m.opt.CheckEvery))
 		m.reachable()

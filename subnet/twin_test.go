@@ -1,6 +1,7 @@
 package subnet
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"strings"
@@ -63,6 +64,30 @@ func reservedIf(reserved bool) time.Duration {
 		return 0
 	}
 	return time.Hour
+}
+
+// Nor while that host has no watch, as in its wait before it reads all leases again.
+func TestTwinOfAHostThatWaits(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	first := n.dial(host(1), watchOnly)
+	own, err := first.acquire()
+	n.must(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- first.manager.idle(ctx, time.Hour) }()
+	twin := host(1)
+	twin.PublicIP = host(77).PublicIP
+	if _, err := n.dial(twin).acquire(); !errors.Is(err, ErrTwin) {
+		t.Errorf("the twin's start: %v, want ErrTwin", err)
+	}
+	cancel()
+	if err := <-ended; err != context.Canceled {
+		t.Errorf("idle ended with %v, want context.Canceled", err)
+	}
+	if l := n.leases()[own.Name]; l.Value != own.Value {
+		t.Errorf("etcd has %+v, the first host took %+v", l, own)
+	}
 }
 
 // A twin that starts while the first host is cut off from etcd gets the lease. The

@@ -11,15 +11,25 @@ import (
 // closes. A member that has lost the cluster ends it instead of staying silent
 // (WithRequireLeader); a connection that breaks (connection.broke) does not.
 func (r *Registry) watch(ctx context.Context, revision int64) (events <-chan clientv3.WatchResponse, err error) {
+	from, to := r.span()
+	return r.watchKeys(ctx, from, to, clientv3.WithRev(revision))
+}
+
+// watchLease follows one lease from now on. Its first response is without events and
+// says that it does: what was written before has to be read.
+func (r *Registry) watchLease(ctx context.Context, name string) (events <-chan clientv3.WatchResponse, err error) {
+	return r.watchKeys(ctx, r.leaseKey(name), clientv3.WithCreatedNotify())
+}
+
+func (r *Registry) watchKeys(ctx context.Context, from string, opts ...clientv3.OpOption) (<-chan clientv3.WatchResponse, error) {
 	client, err := r.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	from, to := r.span()
 	responses := make(chan clientv3.WatchResponse)
 	go func() { // Watch itself blocks until etcd has answered
 		defer close(responses)
-		for resp := range client.Watch(clientv3.WithRequireLeader(ctx), from, to, clientv3.WithRev(revision)) {
+		for resp := range client.Watch(clientv3.WithRequireLeader(ctx), from, opts...) {
 			select {
 			case responses <- resp:
 			case <-ctx.Done():
