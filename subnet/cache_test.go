@@ -87,6 +87,9 @@ func TestStartFromCache(t *testing.T) {
 	}
 	n.put("10.5.4.0-24", valueOf(host(4)), 0)
 	h.waitPeers("10.5.2.0/24 192.0.2.2:8285", "10.5.4.0/24 192.0.2.4:8285")
+	if h.stop(); h.manager.provisional {
+		t.Error("etcd has answered and the lease still counts as the cache's alone")
+	}
 }
 
 // What happened to the lease while nobody looked.
@@ -223,6 +226,41 @@ func TestBadCacheIsAnError(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
+	}
+}
+
+// Nothing happens in a network at rest, and yet what a start without etcd needs is in
+// the cache: all there is once Run begins, the age of the lease after each renewal.
+func TestCacheAtRest(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	n.join(host(1)).stop() // so that the next one writes nothing
+	cache := NewCache(t.TempDir(), newLog(&logBuffer{}))
+	h := n.dial(host(1), func(o *Options) { o.Cache = cache })
+	own, err := h.acquire()
+	n.must(err)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	n.must(h.manager.Run(ended))
+	state := cache.latest(t)
+	if state.Own != own {
+		t.Errorf("the cache has %+v, we %+v", state.Own, own)
+	}
+	n.must(h.manager.keep(n.rpc()))
+	if renewed := cache.latest(t).confirmed; renewed.SinceBoot <= state.confirmed.SinceBoot {
+		t.Errorf("the cache has a lease of %v, before the renewal of %v", renewed.SinceBoot, state.confirmed.SinceBoot)
+	}
+}
+
+// latest is what was put last and not yet written.
+func (c *Cache) latest(t *testing.T) Cached {
+	t.Helper()
+	select {
+	case state := <-c.next:
+		return state()
+	default:
+		t.Fatal("nothing was put into the cache")
+		return Cached{}
 	}
 }
 

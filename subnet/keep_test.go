@@ -143,6 +143,23 @@ func TestFencedWhileIdle(t *testing.T) {
 	}
 }
 
+// Long before it would look by itself.
+func TestFencedWhileIdleAtOnce(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1), watchOnly)
+	own, err := h.acquire()
+	n.must(err)
+	ended := make(chan error)
+	go func() { ended <- h.manager.idle(n.rpc(), time.Hour) }()
+	n.delete(own.Name)
+	n.waitFor("the key again", func(l map[string]Lease) bool { return l[own.Name].Value == own.Value })
+	n.put(own.Name, valueOf(host(2)), time.Hour)
+	if err := <-ended; !errors.Is(err, ErrFenced) {
+		t.Errorf("idle ended with %v, want ErrFenced", err)
+	}
+}
+
 // What others do to our key without taking the subnet is put right, under the
 // etcd lease that they gave it.
 func TestChangedKeyIsRestored(t *testing.T) {
@@ -223,6 +240,20 @@ func TestRenewAfter(t *testing.T) {
 		if d := m.due.renew.Sub(before); d < tt.least || d > tt.most+time.Second/10 {
 			t.Errorf("TTL %v, margin %v: renewed after %v, want %v to %v", tt.ttl, tt.margin, d, tt.least, tt.most)
 		}
+	}
+}
+
+func TestJitter(t *testing.T) {
+	seen := map[time.Duration]bool{}
+	for range 100 {
+		d := jitter(time.Hour)
+		if d < 54*time.Minute || d > time.Hour {
+			t.Fatalf("an hour became %v, want 54 to 60 minutes", d)
+		}
+		seen[d] = true
+	}
+	if len(seen) < 50 {
+		t.Errorf("of 100 hosts many ask at one time: there are %d", len(seen))
 	}
 }
 
@@ -331,6 +362,25 @@ func TestLateAnswerOnOurLease(t *testing.T) {
 	}
 }
 
+// An answer that was asked for before a later one came, or by a watch that has ended,
+// counts no more: it may be that etcd was away.
+func TestAnswerOfThePastIsNotAwaited(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	_, err := h.acquire()
+	n.must(err)
+	m := h.manager
+	m.due.check, m.due.full = time.Now(), time.Now()
+	if err := m.follow(n.rpc()); err != errDue || m.asked != nil {
+		t.Errorf("the watch ended with %v, its answer awaited: %t; want errDue and false", err, m.asked != nil)
+	}
+	m.asked = make(chan ownWord)
+	if n.must(m.check(n.rpc())); m.asked != nil {
+		t.Error("after a check the answer before it is awaited")
+	}
+}
+
 // The watch tells of another owner with its last breath: nobody can be asked, and
 // what it said is enough.
 func TestFencedByTheWatchAlone(t *testing.T) {
@@ -352,6 +402,16 @@ func TestFencedByTheWatchAlone(t *testing.T) {
 	}
 	if err := h.manager.apply(n.rpc(), says(host(2).value())); !errors.Is(err, ErrFenced) || !strings.Contains(err.Error(), "host-2") {
 		t.Errorf("another's value: %v, want ErrFenced and the winner", err)
+	}
+	question := host(1).value()
+	question.Asks = true
+	if err := h.manager.apply(n.rpc(), says(question)); err != nil {
+		t.Errorf("a question: %v", err)
+	}
+	twin := host(1)
+	twin.PublicIP = host(77).PublicIP
+	if err := h.manager.apply(n.rpc(), says(twin.value())); !errors.Is(err, ErrFenced) || !strings.Contains(err.Error(), "192.0.2.77:8285") {
+		t.Errorf("a twin's value: %v, want ErrFenced and its endpoint", err)
 	}
 }
 

@@ -206,6 +206,25 @@ func TestOutageIsQuiet(t *testing.T) {
 	}
 }
 
+// A host that reads all leases again says that it cannot, long before the next check.
+func TestOutageWhileAllIsRead(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	wire := newRelay(t, n.store.listen.String())
+	h := n.dialAt(EtcdConfig{Endpoints: []string{wire.url()}, Prefix: n.prefix}, host(1), watchOnly)
+	_, err := h.acquire()
+	n.must(err)
+	wire.cut()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- h.manager.resync(ctx) }()
+	h.waitFor("etcd away", func(v View) bool { return v.Etcd.Err != "" })
+	cancel()
+	if err := <-ended; err != context.Canceled {
+		t.Errorf("resync: %v, want context.Canceled", err)
+	}
+}
+
 // A watch that fails at once, again and again, is opened at a slowing pace. The
 // full comparisons in between still bring what changed.
 func TestWatchThatFails(t *testing.T) {

@@ -1,0 +1,36 @@
+package subnet
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+// The watchdog takes a loop that does not turn for dead: each of them counts.
+func TestEveryLoopTurns(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	_, err := h.acquire()
+	n.must(err)
+	for name, loop := range map[string]func(context.Context) error{
+		"idle":   func(ctx context.Context) error { return h.manager.idle(ctx, time.Hour) }, // in which resync waits, too
+		"follow": h.manager.follow,
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		before := h.manager.Turns()
+		ended := make(chan error)
+		go func() { ended <- loop(ctx) }()
+		const turns = 3
+		for end := time.Now().Add(patience); h.manager.Turns() < before+turns; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s has not turned %d times", name, turns)
+			}
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want context.Canceled", name, err)
+		}
+	}
+}
