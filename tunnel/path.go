@@ -70,8 +70,9 @@ func (p *path) limit(probed bool) int {
 }
 
 const (
-	// pendingProbes is for how many of the last probes a reply still counts.
-	pendingProbes = 4
+	// pendingProbes is for how many of the last probes a reply still counts: those that are sent at the default interval while one takes
+	// maxProbeTimeout, and more.
+	pendingProbes = 16
 	// unreachableAfter is after how many probes without an answer in a row a peer is said not to answer.
 	unreachableAfter = 3
 )
@@ -125,15 +126,21 @@ func (p *path) heard(c *controlDatagram, tx, rx uint64, now time.Time) {
 	p.loss.add(lossSample{at: now, session: c.session, tx: tx, peerRx: c.rx, peerTx: c.tx, rx: rx + p.rx})
 }
 
-// unanswered returns how many of the last probes in a row had no answer, without one for which it may still come.
-func (p *path) unanswered(now time.Time) int {
-	n := bits.TrailingZeros32(p.history)
-	n = int(min(uint64(n), p.sent))
-	if n > 0 && now.Sub(p.probes[(p.sent-1)%pendingProbes].sent) < p.rtt.timeout() {
-		n--
+// silent returns how many of the last probes in a row have no answer.
+func (p *path) silent() uint64 { return min(uint64(bits.TrailingZeros32(p.history)), p.sent) }
+
+// open returns how many of these are so new that the answer may be on its way.
+func (p *path) open(now time.Time) (n uint64) {
+	for most := min(p.silent(), pendingProbes); n < most; n++ {
+		if now.Sub(p.probes[(p.sent-1-n)%pendingProbes].sent) >= p.rtt.timeout() {
+			break
+		}
 	}
 	return n
 }
+
+// unanswered returns how many of the last probes in a row had no answer, without those for which it may still come.
+func (p *path) unanswered(now time.Time) int { return int(p.silent() - p.open(now)) }
 
 // PathStats is what a tunnel knows of the way to a peer and back.
 type PathStats struct {
@@ -190,10 +197,11 @@ func (p *path) stats(now time.Time) PathStats {
 		s.UnansweredSince = p.silentSince
 	}
 	s.LossOut, s.LossIn = p.loss.out(), p.loss.in()
-	// The latest probe may still be answered.
+	// The latest probe, and those that are open, may still be answered.
 	history, n := p.history, min(p.sent, 32)
-	if n > 0 && history&1 == 0 {
-		history, n = history>>1, n-1
+	if silent := p.silent(); silent > 0 {
+		open := max(1, p.open(now))
+		history, n = history>>open, n-open
 	}
 	s.Loss = Loss{Lost: n - uint64(bits.OnesCount32(history)), Sent: n}
 	return s
@@ -216,13 +224,16 @@ func (e *rttEstimate) add(rtt time.Duration) {
 const (
 	// minProbeTimeout leaves time for a tunnel that waits for a CPU.
 	minProbeTimeout = 50 * time.Millisecond
-	maxProbeTimeout = time.Second
+	// firstProbeTimeout is for the first answer, as in RFC 6298 section 2.
+	firstProbeTimeout = time.Second
+	// maxProbeTimeout bounds what a path with long queues, or one that lies, can make us wait.
+	maxProbeTimeout = 10 * time.Second
 )
 
 // timeout returns how long to wait for an answer.
 func (e *rttEstimate) timeout() time.Duration {
 	if e.last == 0 {
-		return maxProbeTimeout
+		return firstProbeTimeout
 	}
 	return min(max(e.smoothed+4*e.variation, minProbeTimeout), maxProbeTimeout)
 }

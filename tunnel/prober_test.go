@@ -166,22 +166,40 @@ func TestProbeFindsPeerThatIsAway(t *testing.T) {
 	}
 }
 
-// Answers that come after the next probe was sent tell of a silence since then, not since ever.
+// Where answers come after the next probe was sent, a silence counts from the first probe that has none, not from ever.
 func TestLateAnswersEndSilence(t *testing.T) {
 	p := newProberPair(t)
 	p.delay = 1200 * time.Millisecond // a round trip takes longer than the interval
 	p.run(time.Minute, true)
-	s := p.stats()
-	for range 100 { // intervals are random: a probe is open most of the time
-		if s.Unanswered > 0 {
-			break
-		}
+	if s := p.stats(); s.ProbesAnswered < 30 || s.Unanswered != 0 {
+		t.Errorf("%d probes answered, %d not", s.ProbesAnswered, s.Unanswered)
+	}
+	cut := p.now
+	p.lost = func(bool, int) bool { return true }
+	p.run(20*time.Second, true)
+	const interval = time.Second
+	if s := p.stats(); !s.Unreachable() || s.UnansweredSince.Before(cut.Add(-p.delay)) || s.UnansweredSince.After(cut.Add(2*interval)) {
+		t.Errorf("cut off 20 s ago: %d probes not answered, silent for %v", s.Unanswered, p.now.Sub(s.UnansweredSince))
+	}
+}
+
+// A path whose round trips take many intervals is as good as any: its peer answers, nothing is lost, and its limit is found.
+func TestProbesOverSlowPath(t *testing.T) {
+	p := newProberPair(t)
+	p.delay = 3500 * time.Millisecond
+	p.lost = func(fromA bool, size int) bool { return fromA && size > 1372 }
+	p.run(30*time.Second, true)
+	for range 300 {
 		p.run(100*time.Millisecond, true)
-		s = p.stats()
+		if s := p.stats(); !s.Answers() || s.Unanswered > 1 || s.Loss.Lost > 0 {
+			t.Fatalf("round trips of 7 s, each answered: %+v", s)
+		}
 	}
-	if silent := p.now.Sub(s.UnansweredSince); s.ProbesAnswered < 30 || s.Unanswered == 0 || silent > 5*time.Second {
-		t.Errorf("%d probes answered, %d not, silent for %v", s.ProbesAnswered, s.Unanswered, silent)
+	p.run(3*time.Minute, true)
+	if s := p.stats(); s.Loss.Lost != 0 || s.RTT < 6900*time.Millisecond || s.RTT > 7100*time.Millisecond {
+		t.Errorf("loss of probes %v, round-trip time %v, want none and 7 s", s.Loss, s.RTT)
 	}
+	p.checkLimit(1372-mtuPrecision, 1372)
 }
 
 // A peer with which nothing is exchanged is probed now and then.
