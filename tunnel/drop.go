@@ -39,7 +39,7 @@ const (
 	DropSendTooBig      // larger than the underlay's MTU, which was not known yet
 	DropSendUnreachable // the underlay has no route to the peer's endpoint
 	DropSendForbidden   // a firewall rule on this host's output
-	DropSendNoBuffers   // the kernel is short of buffers
+	DropSendNoBuffers   // the kernel is short of memory; of a full queue of the interface it does not tell, send(2)
 	DropSendFailed      // any other error of the socket
 
 	// Inbound.

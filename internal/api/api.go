@@ -186,6 +186,7 @@ const (
 	ReasonDropped   = "peer-dropped"     // something drops the packets without a word
 	ReasonForbidden = "peer-forbidden"   // a firewall refuses our packets, and says so
 	ReasonRoute     = "peer-route"       // no route leads to it
+	ReasonNoBuffers = "peer-no-buffers"  // this host has no room for what is sent to it
 	ReasonUnknown   = "peer-unreachable" // it does not answer; why is not known yet
 )
 

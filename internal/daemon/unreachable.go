@@ -90,6 +90,10 @@ func refusal(missed string, at netip.AddrPort, who string, r tunnel.Refusal) api
 		p.Code = api.ReasonForbidden
 		p.Problem = fmt.Sprintf("%s: a rule of this host forbids what we send", missed)
 		p.Remedy = fmt.Sprintf("let UDP to %s out: `iptables -S OUTPUT`, `nft list ruleset`", at)
+	case errors.Is(r.Err, unix.ENOBUFS), errors.Is(r.Err, unix.ENOMEM):
+		p.Code = api.ReasonNoBuffers
+		p.Problem = fmt.Sprintf("%s: this host drops what we send, for the queue of its interface is full or its memory is short", missed)
+		p.Remedy = fmt.Sprintf("`ip route get %s` names the interface, `tc -s qdisc show dev` it what its queue drops: less traffic, or a faster or longer queue; then look at the memory", at.Addr())
 	default:
 		p.Problem = fmt.Sprintf("%s: %v%s", missed, r.Err, saidBy(r))
 		p.Remedy = fmt.Sprintf("look after the way to %s", at)

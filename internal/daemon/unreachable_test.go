@@ -50,6 +50,8 @@ func TestUnreachable(t *testing.T) {
 		{"prohibited", away(says(unix.EHOSTUNREACH, 3, 13, router), 25*time.Second), api.ReasonForbidden, "a firewall at 192.0.2.254", "192.0.2.2:8285"},
 		{"no route", away(says(unix.ENETUNREACH, 0, 0, netip.Addr{}), 0), api.ReasonRoute, "no route", "ip route get 192.0.2.2"},
 		{"own output", away(says(unix.EPERM, 0, 0, netip.Addr{}), 0), api.ReasonForbidden, "a rule of this host", "OUTPUT"},
+		{"full queue", away(says(unix.ENOBUFS, 0, 0, netip.Addr{}), 25*time.Second), api.ReasonNoBuffers, "the queue of its interface is full", "tc -s qdisc"},
+		{"no memory", away(says(unix.ENOMEM, 0, 0, netip.Addr{}), 25*time.Second), api.ReasonNoBuffers, "its memory is short", "ip route get 192.0.2.2"},
 		{"wrong address", claimed(5 * time.Second), api.ReasonAddress, "come from 192.0.2.254", "--public-ip"},
 		{"was at another address", claimed(time.Hour), api.ReasonDropped, "nothing was ever heard", ""},
 	} {
