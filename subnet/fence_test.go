@@ -20,6 +20,10 @@ func TestFenceIsHeardEverywhere(t *testing.T) {
 		},
 		"before it reads all": func(m *Manager, _ *clientv3.Client) { m.cached, m.due.check = time.Now(), time.Now() },
 		"as it reads all":     func(m *Manager, _ *clientv3.Client) { m.cached = time.Now() },
+		"between two tries to read all": func(m *Manager, client *clientv3.Client) {
+			client.KV = &oneKeyKV{client.KV}
+			m.cached, m.due.check = time.Now(), time.Now().Add(2*backoffMin) // after the wait before the first try
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -57,4 +61,14 @@ func (kv *lastWordKV) Get(ctx context.Context, key string, opts ...clientv3.OpOp
 		}
 	}
 	return resp, err
+}
+
+// oneKeyKV answers no question about more.
+type oneKeyKV struct{ clientv3.KV }
+
+func (kv *oneKeyKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if clientv3.OpGet(key, opts...).RangeBytes() != nil {
+		return nil, context.DeadlineExceeded
+	}
+	return kv.KV.Get(ctx, key, opts...)
 }
