@@ -10,11 +10,11 @@ import (
 )
 
 // LongestTurn is more than any turn of Run takes, whatever etcd does: a wait of half a minute and a handful of RPCs that all
-// end at their deadlines.
+// end at their deadlines. Each page of a table counts as a turn: over a slow link there may be hundreds.
 const LongestTurn = 3 * time.Minute
 
 // Turns counts the turns of Run, for a watchdog: it grows at least once in LongestTurn while Run works. For any goroutine.
-func (m *Manager) Turns() uint64 { return m.turns.Load() }
+func (m *Manager) Turns() uint64 { return m.turns.Load() + m.registry.pages.read.Load() }
 
 // Run keeps our lease and follows all others until ctx ends (nil) or the
 // subnet is proven to be another owner's (ErrFenced). Whatever else happens to

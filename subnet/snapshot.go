@@ -89,7 +89,10 @@ func (r *Registry) readPage(ctx context.Context, from string, to clientv3.OpOpti
 		return nil, err
 	}
 	resp, err := client.Get(pageCtx, from, to, clientv3.WithLimit(r.pages.keys()), clientv3.WithRev(revision))
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+	switch {
+	case err == nil:
+		r.pages.read.Add(1)
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		r.pages.late()
 	}
 	return resp, err
@@ -115,7 +118,10 @@ const (
 // pages says how many keys a page has: half as many after one that did not
 // arrive in time, so that a large network is read over a slow link too, sooner or
 // later; more again after all did.
-type pages struct{ size atomic.Int64 } // 0: pageMost
+type pages struct {
+	size atomic.Int64  // 0: pageMost
+	read atomic.Uint64 // so far
+}
 
 func (p *pages) keys() int64 {
 	if n := p.size.Load(); n != 0 {

@@ -34,3 +34,21 @@ func TestEveryLoopTurns(t *testing.T) {
 		}
 	}
 }
+
+// A table that is read in many pages, each of which may take seconds, is no loop that
+// stands still.
+func TestEachPageIsATurn(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, wideConfig)
+	h := n.dial(host(1))
+	_, err := h.acquire()
+	n.must(err)
+	n.put("10.5.2.0-24", valueOf(host(2)), 0)
+	h.registry.pages.size.Store(1)
+	before := h.manager.Turns()
+	n.must(h.manager.reload(n.rpc()))
+	const pages = 3 // the config and two leases
+	if got := h.manager.Turns() - before; got < pages {
+		t.Errorf("%d turns while %d pages were read", got, pages)
+	}
+}
