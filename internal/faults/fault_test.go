@@ -112,6 +112,9 @@ func (w *world) suffer(t *testing.T, f fault) {
 	w.count(&r)
 	r.check(t)
 	r.keep()
+	if r.lost > 0 {
+		w.logLosses()
+	}
 	if f.after != nil {
 		f.after(w)
 	}
