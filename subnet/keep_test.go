@@ -143,17 +143,20 @@ func TestFencedWhileIdle(t *testing.T) {
 	}
 }
 
-// Long before it would look by itself.
+// Long before it would look by itself: for what was written before the wait, and in it.
 func TestFencedWhileIdleAtOnce(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
 	h := n.dial(host(1), watchOnly)
 	own, err := h.acquire()
 	n.must(err)
+	n.put(own.Name, "{", time.Hour)
 	ended := make(chan error)
 	go func() { ended <- h.manager.idle(n.rpc(), time.Hour) }()
+	restored := func(l map[string]Lease) bool { return l[own.Name].Value == own.Value }
+	n.waitFor("the value again", restored)
 	n.delete(own.Name)
-	n.waitFor("the key again", func(l map[string]Lease) bool { return l[own.Name].Value == own.Value })
+	n.waitFor("the key again", restored)
 	n.put(own.Name, valueOf(host(2)), time.Hour)
 	if err := <-ended; !errors.Is(err, ErrFenced) {
 		t.Errorf("idle ended with %v, want ErrFenced", err)
