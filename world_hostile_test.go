@@ -26,7 +26,6 @@ func TestWorldSourceFilter(t *testing.T) {
 	}
 	c.waitPeers(target, 1)
 	pods := c.pods()
-	foreign := netip.MustParseAddr("10.5.0.9") // the first subnet is never leased
 	for _, test := range []struct {
 		from   *lab.Host
 		src    netip.Addr
@@ -34,14 +33,14 @@ func TestWorldSourceFilter(t *testing.T) {
 		reason string
 	}{
 		{stranger, pods[1].Addr(), pods[0].Addr(), "unknown-endpoint"},
-		{peer, foreign, pods[0].Addr(), "spoofed-source"},
+		{peer, nobody, pods[0].Addr(), "spoofed-source"},
 		{peer, pods[0].Addr(), pods[0].Addr(), "spoofed-source"},
-		{peer, pods[1].Addr(), foreign, "not-for-us"},
+		{peer, pods[1].Addr(), nobody, "not-for-us"},
 		{peer, pods[1].Addr(), peer.Addr(), "not-for-us"},
 		{peer, pods[1].Addr(), pods[0].Addr(), ""},
 	} {
 		before := c.mustStatus(target).Rx
-		c.sendTunnelled(test.from, target, test.src, test.dst)
+		c.sendTunnelled(test.from.Namespace, target, test.src, test.dst)
 		c.waitFor("the packet to be counted", func() error {
 			now := c.mustStatus(target).Rx
 			if test.reason == "" && now.Packets == before.Packets+1 || test.reason != "" && now.Drops[test.reason] == before.Drops[test.reason]+1 {
@@ -53,8 +52,48 @@ func TestWorldSourceFilter(t *testing.T) {
 	c.pingAll()
 }
 
+// What a pod sends to another host's tunnel arrives in the name of its own host, which
+// masquerades it. So it may speak for the pods there, as docs/threat-model.md says,
+// and for nobody else; the rule that is told there ends it.
+func TestWorldPodSpeaksToTunnel(t *testing.T) {
+	c := newCluster(t, 3, network(testNetwork))
+	c.startAll("--ip-masq", "--probe-interval", "0")
+	host, target, pods := c.Hosts[0], c.Hosts[1], c.pods()
+	neighbour := c.subnetOf(host).Addr().Next().Next().Next().Next()
+	send := func(from *lab.Namespace, src netip.Addr, reason string) {
+		t.Helper()
+		before := c.mustStatus(target).Rx
+		c.sendTunnelled(from, target, src, pods[1].Addr())
+		c.waitFor("the packet to be counted", func() error {
+			now := c.mustStatus(target).Rx
+			if counted := now.Packets + now.Drops[reason] - before.Packets - before.Drops[reason]; counted != 1 {
+				return fmt.Errorf("%d packets in, drops %v", now.Packets-before.Packets, now.Drops)
+			}
+			if let := now.Packets != before.Packets; let != (reason == "") {
+				return fmt.Errorf("from %s: let in %v, drops %v, want reason %q", src, let, now.Drops, reason)
+			}
+			return nil
+		})
+	}
+	send(pods[0], neighbour, "")
+	send(pods[0], pods[2].Addr(), "spoofed-source")
+
+	before := c.mustStatus(target).Rx
+	c.must(host.Exec(c.ctx, "iptables", "-w", "-t", "raw", "-I", "PREROUTING", "-i", "docker0", "-p", "udp", "--dport", "8285", "!", "-d", testNetwork, "-j", "DROP"))
+	c.sendTunnelled(pods[0], target, neighbour, pods[1].Addr())
+	c.sendTunnelled(pods[0], target, pods[2].Addr(), pods[1].Addr())
+	send(host.Namespace, nobody, "spoofed-source") // comes after them
+	if after := c.mustStatus(target).Rx; after.Packets != before.Packets || after.Drops["spoofed-source"] != before.Drops["spoofed-source"]+1 {
+		t.Errorf("with the rule counters went from %+v to %+v", before, after)
+	}
+	c.pingAll()
+}
+
+// nobody is in a subnet that is never leased, the first.
+var nobody = netip.MustParseAddr("10.5.0.9")
+
 // sendTunnelled sends a bare IPv4 packet with a protocol that nobody answers.
-func (c *cluster) sendTunnelled(from, to *lab.Host, src, dst netip.Addr) {
+func (c *cluster) sendTunnelled(from *lab.Namespace, to *lab.Host, src, dst netip.Addr) {
 	c.t.Helper()
 	packet := append([]byte{0x45, 0, 0, 20, 0, 0, 0, 0, 9, 253, 0, 0}, src.AsSlice()...) // 253: RFC 3692, for experiments
 	packet = append(packet, dst.AsSlice()...)
