@@ -153,6 +153,24 @@ func TestPathLimit(t *testing.T) {
 	}
 }
 
+// A fragment that ends past the largest packet is not cut into smaller ones, whose offsets would begin at 0 again.
+func TestPathLimitPastTheEnd(t *testing.T) {
+	for _, tt := range []struct {
+		offset, dropped int // in units of 8 bytes
+	}{{maxPacket/8 - 200, 0}, {maxPacket/8 - 100, 1}, {fragmentOffsetMask, 1}} {
+		r := newRig(t, SpoofStrict).record()
+		r.near.limit.Store(1000)
+		packet := udpPacket(ownPod, nearPod, 1200)
+		binary.BigEndian.PutUint16(packet[offFragment:], flagMF|uint16(tt.offset))
+		if err := r.out(fixChecksum(packet)); err != nil {
+			t.Fatal(err)
+		}
+		if tx := r.tx(); int(tx.Drops[DropBadHeader]) != tt.dropped || len(r.sent) != 2-2*tt.dropped || len(r.written) != 0 {
+			t.Errorf("fragment at %d: %d fragments sent, %d answers, drops %v; want %d dropped", tt.offset*8, len(r.sent), len(r.written), tx.Drops, tt.dropped)
+		}
+	}
+}
+
 // Super-packets of one burst that are cut into fragments do not disturb each other: what leaves is what each alone would be.
 func TestPathLimitOfBurst(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))

@@ -141,8 +141,13 @@ func limitLength(p *Packet) DropReason {
 	if p.Len() <= limit || p.segmentLen() <= limit {
 		return kept
 	}
-	if binary.BigEndian.Uint16(p.Head[offFragment:])&flagDF != 0 {
+	field := binary.BigEndian.Uint16(p.Head[offFragment:])
+	if field&flagDF != 0 {
 		return DropTooBig
+	}
+	if offset := int(field&fragmentOffsetMask) * 8; offset+p.Len() > maxPacket {
+		// The offsets of its fragments would begin anew at 0: a first fragment that no filter before us has seen.
+		return DropBadHeader
 	}
 	p.Limit = limit
 	return kept
