@@ -239,6 +239,21 @@ func TestDropReasonNames(t *testing.T) {
 	}
 }
 
+// Only a packet that the socket refuses as too large is a reason to look at its peer's path.
+func TestRefusedAsTooLargeIsLookedInto(t *testing.T) {
+	for err, want := range map[error]int{unix.EMSGSIZE: 1, unix.EPERM: 0, unix.ENOBUFS: 0} {
+		r := newRig(t, SpoofStrict)
+		r.conn.refuse = func(*Packet) error { return err }
+		if err := r.out(udpPacket(ownPod, nearPod, 100)); err != nil {
+			t.Fatal(err)
+		}
+		refused := r.tunnel.prober.refused
+		if len(refused) != want || want == 1 && <-refused != r.near {
+			t.Errorf("%v: %d peers to look at, want %d", err, len(refused), want)
+		}
+	}
+}
+
 // A refused packet costs itself only, wherever in the burst it stands, and those after it are still sent in their order.
 func TestRefusedPacketsCostThemselvesOnly(t *testing.T) {
 	const n = 10

@@ -62,6 +62,9 @@ func TestSpreadKeepsTogether(t *testing.T) {
 	r := spreadRig(t, 8)
 	for range 200 {
 		s := randomSuper(random)
+		s.packet[offFragment] = 0 // no DF: some segments go in fragments
+		fixChecksum(s.packet)
+		r.near.limit.Store(int32(548 + random.IntN(2500)))
 		r.routed(s)
 		for _, p := range r.sent {
 			if want := sourcePort(s.packet, 8); p.SourcePort != want {
