@@ -182,6 +182,27 @@ func TestStreamCountsWhatIsMissing(t *testing.T) {
 	}
 }
 
+// A pod can be reached once it is there: a bridge throws away what is for a port that
+// has not come up, and an ARP request is sent again after a second.
+func TestPodIsReachedAtOnce(t *testing.T) {
+	l, _ := newRouted(t, 1)
+	h := l.Hosts[0]
+	for range 5 {
+		if _, err := h.AddPod(); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{podPort(len(h.Pods)), bridge} {
+			l, err := h.find(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state := l.Attrs().OperState; state != netlink.OperUp {
+				t.Errorf("%s is %v, want up", name, state)
+			}
+		}
+	}
+}
+
 // A stream whose process stood still does not send all that it owes at once, which
 // would overrun buffers on the way.
 func TestStreamAfterPause(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -145,6 +146,29 @@ func (n *Namespace) setUp(names ...string) error {
 		}
 		if err := n.link.LinkSetUp(l); err != nil {
 			return fmt.Errorf("set %s of %s up: %w", name, n.Name, err)
+		}
+	}
+	return nil
+}
+
+// upTimeout is how long a link may take to come up, on a machine that is busy.
+const upTimeout = 10 * time.Second
+
+// waitUp waits until links that were set up are. The kernel notices a carrier some time
+// after it is there, and until then throws away what is sent: an ARP request, say, that
+// is sent again after a second.
+func (n *Namespace) waitUp(names ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), upTimeout)
+	defer cancel()
+	for _, name := range names {
+		if err := WaitFor(ctx, fmt.Sprintf("%s of %s to come up", name, n.Name), func() error {
+			l, err := n.find(name)
+			if err == nil && l.Attrs().OperState != netlink.OperUp {
+				err = fmt.Errorf("it is %v", l.Attrs().OperState)
+			}
+			return err
+		}); err != nil {
+			return err
 		}
 	}
 	return nil

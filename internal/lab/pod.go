@@ -79,13 +79,16 @@ func (h *Host) AddPod() (*Namespace, error) {
 		return nil, err
 	}
 	pod.addr = nth(h.gateway, number+1)
-	if err := h.connect(pod, fmt.Sprintf("pod%d", number)); err != nil {
+	if err := h.connect(pod, podPort(number)); err != nil {
 		pod.close()
 		return nil, err
 	}
 	h.Pods = append(h.Pods, pod)
 	return pod, nil
 }
+
+// podPort is the bridge's port to a pod, counted from 1.
+func podPort(number int) string { return fmt.Sprintf("pod%d", number) }
 
 // AsHost makes a host of a pod: a daemon on it has the pods' network for its
 // underlay. The lab ends its processes.
@@ -122,5 +125,11 @@ func (h *Host) connect(pod *Namespace, port string) error {
 	if err := pod.addAddr(uplink, netip.PrefixFrom(pod.addr, h.gateway.Bits())); err != nil {
 		return err
 	}
-	return pod.AddRoute(defaultRoute, h.gateway.Addr())
+	if err := pod.AddRoute(defaultRoute, h.gateway.Addr()); err != nil {
+		return err
+	}
+	if err := pod.waitUp(uplink); err != nil {
+		return err
+	}
+	return h.waitUp(port, bridge)
 }
