@@ -3,6 +3,7 @@ package tunnel
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // A denseIndex finds the peer of an address with one load. It is for subnets of one length, as those of one network are.
@@ -34,10 +35,34 @@ func newDenseIndex(peers []*Peer) *denseIndex {
 		if p.subnet.Bits() != bits {
 			return nil
 		}
-		x.slots[x.number(p.subnet.Addr())-x.first] = p
+		x.slots[x.slot(p.subnet.Addr())] = p
 	}
 	return x
 }
+
+// next returns the index of x's peers less those that went, and with those that came. It is nil if x is, or if one that came has a
+// subnet of another length or outside of x.
+func (x *denseIndex) next(went, came []*Peer) *denseIndex {
+	if x == nil {
+		return nil
+	}
+	for _, p := range came {
+		if uint(32-p.subnet.Bits()) != x.shift || x.slot(p.subnet.Addr()) >= uint32(len(x.slots)) {
+			return nil
+		}
+	}
+	next := &denseIndex{shift: x.shift, first: x.first, slots: slices.Clone(x.slots)}
+	for _, p := range went {
+		next.slots[x.slot(p.subnet.Addr())] = nil
+	}
+	for _, p := range came {
+		next.slots[x.slot(p.subnet.Addr())] = p
+	}
+	return next
+}
+
+// slot returns the place of a subnet, by an address in it, in slots; it is beyond them for one before the first, too.
+func (x *denseIndex) slot(addr netip.Addr) uint32 { return x.number(addr) - x.first }
 
 func (x *denseIndex) number(addr netip.Addr) uint32 {
 	a := addr.As4()
@@ -49,7 +74,7 @@ func (x *denseIndex) lookup(addr netip.Addr) *Peer {
 	if !addr.Is4() {
 		return nil
 	}
-	if i := x.number(addr) - x.first; i < uint32(len(x.slots)) {
+	if i := x.slot(addr); i < uint32(len(x.slots)) {
 		return x.slots[i]
 	}
 	return nil

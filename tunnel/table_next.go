@@ -9,21 +9,24 @@ import (
 )
 
 // maxSteps is the number of peers that may come and go until it is quicker to make a table anew. A step takes some 10 µs, a table
-// of 100,000 peers 25 ms.
+// of 100,000 peers 30 ms.
 const maxSteps = 1000
 
-// Next returns what NewTable(own, peers) does, but shares with t what stays the same: a change among 100,000 peers takes 3 ms
-// rather than 20. It needs peers, its own and those of t, in order of subnet and no subnet twice; else it is NewTable, as it is for a
-// nil t.
+// Next returns what NewTable(own, peers) does, but shares with t what stays the same, and looks at no peer that stays: a change among
+// 100,000 peers takes 2 rather than 30 ms. It needs peers, its own and those of t, in order of subnet and no subnet twice; else it is
+// NewTable, as it is for a nil t.
 func (t *Table) Next(own netip.Prefix, peers []*Peer) *Table {
-	if t == nil || !t.ordered || !inOrder(peers) {
+	if t == nil || !t.ordered {
 		return NewTable(own, peers)
 	}
-	went, came := difference(t.peers, peers)
-	if len(went)+len(came) > maxSteps {
+	went, came, ordered := difference(t.peers, peers)
+	if !ordered || len(went)+len(came) > maxSteps {
 		return NewTable(own, peers)
 	}
-	next := &Table{own: own.Masked(), broadcast: broadcastOf(own), peers: slices.Clone(peers), ordered: true, dense: newDenseIndex(peers), endpoints: t.endpoints}
+	next := &Table{own: own.Masked(), broadcast: broadcastOf(own), peers: slices.Clone(peers), ordered: true, endpoints: t.endpoints}
+	if next.dense = t.dense.next(went, came); next.dense == nil {
+		next.dense = newDenseIndex(peers)
+	}
 	for _, peer := range went {
 		next.endpoints = next.endpoints.ModifyPersist(peer.host(), peer.leave)
 	}
@@ -51,20 +54,29 @@ func (t *Table) nextRoutes(went, came, peers []*Peer) *bart.Fast[*Peer] {
 	return routes
 }
 
-// difference returns which peers are only in before and which only in after, both in order.
-func difference(before, after []*Peer) (went, came []*Peer) {
-	for len(before) > 0 && len(after) > 0 {
-		b, a := before[0], after[0]
-		switch {
-		case a == b:
-			before, after = before[1:], after[1:]
-		case compareSubnets(b, a) <= 0:
-			went, before = append(went, b), before[1:]
-		default:
-			came, after = append(came, a), after[1:]
+// difference returns which peers are only in before, which is in order, and which only in after, and whether that is in order too.
+func difference(before, after []*Peer) (went, came []*Peer, ordered bool) {
+	ordered = true
+	var last *Peer // the one of after before this one
+	lastStays := false
+	for len(after) > 0 {
+		a := after[0]
+		stays := len(before) > 0 && before[0] == a
+		if !stays && len(before) > 0 && compareSubnets(before[0], a) <= 0 {
+			went, before = append(went, before[0]), before[1:]
+			continue
 		}
+		if stays {
+			before = before[1:]
+		} else {
+			came = append(came, a)
+		}
+		if last != nil && !(stays && lastStays) { // two that stay have the order of before
+			ordered = ordered && compareSubnets(last, a) < 0
+		}
+		last, lastStays, after = a, stays, after[1:]
 	}
-	return append(went, before...), append(came, after...)
+	return append(went, before...), came, ordered
 }
 
 // inOrder says whether peers are in order of subnet, with no subnet twice.
