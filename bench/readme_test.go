@@ -9,19 +9,27 @@ import (
 	"twill/bench/report"
 )
 
-// The tables of the README are those of the committed result.
-func TestReadmeShowsResult(t *testing.T) {
-	result, err := report.Load(filepath.Join("results", "result.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for table := range strings.SplitSeq(result.Markdown(readmeContenders...), "\n\n") {
-		if table = strings.TrimSpace(table); !strings.Contains(string(readme), table) {
-			t.Errorf("README.md does not have this table, which go run ./bench --draw bench/results/result.json --markdown prints:\n%s", table)
+// The tables of the documentation are those of the committed results.
+func TestDocsShowResults(t *testing.T) {
+	for _, tt := range []struct {
+		result, doc string
+		others      []string
+	}{
+		{"result.json", "README.md", readmeContenders},
+		{"checks.json", "docs/threat-model.md", []string{"twill-unchecked"}},
+	} {
+		result, err := report.Load(filepath.Join("results", tt.result))
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := os.ReadFile(filepath.Join("..", tt.doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for table := range strings.SplitSeq(result.Markdown(tt.others...), "\n\n") {
+			if table = strings.TrimSpace(table); !strings.Contains(string(doc), table) {
+				t.Errorf("%s does not have this table of bench/results/%s:\n%s", tt.doc, tt.result, table)
+			}
 		}
 	}
 }
