@@ -76,7 +76,7 @@ func hostFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "directed-broadcast", EnvVars: env("directed-broadcast"), Usage: "let packets to the broadcast address of a peer's subnet out, and those to ours in; pods get them where net.ipv4.conf.*.bc_forwarding is on"},
 		&cli.DurationFlag{Name: "probe-interval", Value: tunnel.DefaultProbeInterval, EnvVars: env("probe-interval"), Usage: "probe peers that run twill, in use, each `TIME`; 0: never"},
 		&cli.BoolFlag{Name: "ip-masq", EnvVars: flannelEnv("ip-masq"), Usage: "masquerade what leaves the overlay"},
-		&cli.BoolFlag{Name: "iptables-forward-rules", Value: true, EnvVars: flannelEnv("iptables-forward-rules"), Usage: "accept forwarded packets of the overlay"},
+		&cli.BoolFlag{Name: "iptables-forward-rules", Value: true, EnvVars: flannelEnv("iptables-forward-rules"), Usage: "accept forwarded packets of the overlay, and drop what pods send to the tunnels of other hosts"},
 		&cli.IntFlag{Name: "iptables-resync", Value: 5, EnvVars: flannelEnv("iptables-resync"), Usage: "check our iptables rules, address and route every so many `SECONDS`"},
 		&cli.BoolFlag{Name: "set-sysctls", EnvVars: env("set-sysctls"), Usage: "set net.ipv4.ip_forward=1 if it is not"},
 	}

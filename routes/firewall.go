@@ -34,8 +34,9 @@ type FirewallConfig struct {
 	Device     string       // the TUN device; gives the chains their names
 	Network    netip.Prefix // the overlay, IPv4
 	Subnet     netip.Prefix // this host's part of it
+	Port       uint16       // the UDP port of the overlay's tunnels
 	Masquerade bool         // pods leave the overlay with the host's address
-	Forward    bool         // overlay traffic passes FORWARD whatever its policy
+	Forward    bool         // overlay traffic passes FORWARD whatever its policy, and pods cannot reach tunnels
 	Log        *slog.Logger // must not be nil
 }
 
@@ -68,6 +69,9 @@ func (cfg FirewallConfig) check() error {
 	if !cfg.Network.Addr().Is4() || cfg.Network.Bits() < 1 {
 		return fmt.Errorf("network %s: want an IPv4 prefix of at least /1", cfg.Network)
 	}
+	if cfg.Port == 0 {
+		return errors.New("port 0: want 1 to 65535")
+	}
 	if !within(cfg.Subnet, []netip.Prefix{cfg.Network}) {
 		return fmt.Errorf("subnet %s: want a part of network %s", cfg.Subnet, cfg.Network)
 	}
@@ -83,7 +87,7 @@ func (cfg FirewallConfig) chains(randomFully bool) []chain {
 	}
 	forward := chain{table: "filter", builtin: "FORWARD", name: forwardPrefix + cfg.Device, place: forwardSpan}
 	if cfg.Forward {
-		forward.rules = forwardRules(cfg.Network.Masked())
+		forward.rules = forwardRules(cfg.Network.Masked(), cfg.Port)
 	}
 	return []chain{masquerade, forward}
 }

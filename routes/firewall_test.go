@@ -151,7 +151,8 @@ func TestFirewallChangedSubnet(t *testing.T) {
 		if !strings.Contains(after[1], "10.6.3.0/24") {
 			t.Errorf("second rule %q is not about the new subnet", after[1])
 		}
-		wantRules(t, ipt, "filter", "TWILL-FWD-twill0", "-s 10.6.0.0/16 -j ACCEPT", "-d 10.6.0.0/16 -j ACCEPT")
+		wantRules(t, ipt, "filter", "TWILL-FWD-twill0",
+			"-s 10.6.0.0/16 ! -d 10.6.0.0/16 -p udp -m udp --dport 8285 -j DROP", "-s 10.6.0.0/16 -j ACCEPT", "-d 10.6.0.0/16 -j ACCEPT")
 	})
 }
 

@@ -85,6 +85,7 @@ var testFirewall = FirewallConfig{
 	Device:     "twill0",
 	Network:    netip.MustParsePrefix("10.5.0.0/16"),
 	Subnet:     netip.MustParsePrefix("10.5.72.1/24"),
+	Port:       8285,
 	Masquerade: true,
 	Forward:    true,
 	Log:        discard,
@@ -124,5 +125,6 @@ func wantTestRules(t *testing.T, ipt tool) {
 		"-s 10.5.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully",
 		"! -s 10.5.0.0/16 -d 10.5.0.0/16 -j MASQUERADE --random-fully")
 	wantRules(t, ipt, "filter", "FORWARD", "-j TWILL-FWD-twill0")
-	wantRules(t, ipt, "filter", "TWILL-FWD-twill0", "-s 10.5.0.0/16 -j ACCEPT", "-d 10.5.0.0/16 -j ACCEPT")
+	wantRules(t, ipt, "filter", "TWILL-FWD-twill0",
+		"-s 10.5.0.0/16 ! -d 10.5.0.0/16 -p udp -m udp --dport 8285 -j DROP", "-s 10.5.0.0/16 -j ACCEPT", "-d 10.5.0.0/16 -j ACCEPT")
 }

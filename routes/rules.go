@@ -2,6 +2,7 @@ package routes
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -37,10 +38,13 @@ func masqueradeRules(network, subnet netip.Prefix, randomFully bool) []rule {
 }
 
 // forwardRules let the overlay's traffic pass where the policy of FORWARD is
-// DROP, which Docker sets.
-func forwardRules(network netip.Prefix) []rule {
+// DROP, which Docker sets. What pods send to other hosts' tunnels does not pass:
+// masqueraded it would come from this host's endpoint, and whatever it carries be
+// taken for this host's.
+func forwardRules(network netip.Prefix, port uint16) []rule {
 	n := network.String()
 	return []rule{
+		{"-s", n, "!", "-d", n, "-p", "udp", "-m", "udp", "--dport", strconv.Itoa(int(port)), "-j", "DROP"},
 		{"-s", n, "-j", "ACCEPT"},
 		{"-d", n, "-j", "ACCEPT"},
 	}

@@ -61,6 +61,21 @@ func TestTraffic(t *testing.T) {
 			}
 			noError(t, f.Remove())
 		}
+
+		// From here on everybody sends to the port of tunnels.
+		tunnels := testFirewall
+		tunnels.Port = testPort
+		mustApply(t, ipt, tunnels)
+		sendTo(t, pod, neighbour)("to a tunnel")
+		sendTo(t, pod, far)("to the same port in the overlay")
+		if text, _ := readTUN(t, tun)(); text != "to the same port in the overlay" {
+			t.Errorf("the far pod received %q", text)
+		}
+		mustApply(t, ipt, testFirewall)
+		sendTo(t, pod, neighbour)("to another port")
+		if text, _ := receive(t, outside)(); text != "to another port" {
+			t.Errorf("the neighbour received %q", text)
+		}
 	})
 }
 

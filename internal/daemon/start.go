@@ -224,6 +224,7 @@ func (d *daemon) makeFirewall() (*routes.Firewall, error) {
 		Device:     d.TunName,
 		Network:    d.network.Network,
 		Subnet:     d.own.Subnet,
+		Port:       d.network.Port,
 		Masquerade: d.IPMasq,
 		Forward:    d.ForwardRules,
 		Log:        d.Log,

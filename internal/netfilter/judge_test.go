@@ -28,6 +28,7 @@ const docker = `-P INPUT ACCEPT
 `
 
 const ours = `-A FORWARD -m comment --comment "twill: forward" -j TWILL-FWD-twill0
+-A TWILL-FWD-twill0 -s 10.5.0.0/16 ! -d 10.5.0.0/16 -p udp -m udp --dport 53 -j DROP
 -A TWILL-FWD-twill0 -s 10.5.0.0/16 -j ACCEPT
 -A TWILL-FWD-twill0 -d 10.5.0.0/16 -j ACCEPT
 `
