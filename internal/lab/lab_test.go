@@ -203,6 +203,34 @@ func TestPodIsReachedAtOnce(t *testing.T) {
 	}
 }
 
+// What waits for a link waits until the other end of the cable is there.
+func TestLinkComesUp(t *testing.T) {
+	l, pods := newRouted(t, 1)
+	h, pod := l.Hosts[0], pods[0]
+	end, err := pod.find(uplink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pod.link.LinkSetDown(end); err != nil {
+		t.Fatal(err)
+	}
+	set := make(chan struct{})
+	time.AfterFunc(10*pollInterval, func() {
+		close(set)
+		if err := pod.setUp(uplink); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := h.waitUp(podPort(1), bridge); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-set:
+	default:
+		t.Error("the port counts as up while its cable's other end is down")
+	}
+}
+
 // A stream whose process stood still does not send all that it owes at once, which
 // would overrun buffers on the way.
 func TestStreamAfterPause(t *testing.T) {
