@@ -102,8 +102,8 @@ func (q *inquirer) probe(peer *Peer, now time.Time) {
 	}
 }
 
-// write sends a datagram, and gives up where the send buffer stays full. Its error is about that one: what the network has just said about an earlier one, and the kernel gives the next
-// send in its place, is taken.
+// write sends a datagram, and gives up where the send buffer stays full. Its error is about that one: what the network has just said
+// about an earlier one, and the kernel gives the next send in its place, is taken.
 func (q *inquirer) write(data []byte, to netip.AddrPort, now time.Time) error {
 	if err := q.socket.SetWriteDeadline(time.Now().Add(inquiryPause)); err != nil {
 		return err
