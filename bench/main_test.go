@@ -56,7 +56,7 @@ func TestQuickRun(t *testing.T) {
 func checkResult(t *testing.T, r *report.Result) {
 	for _, link := range []string{linkVeth, linkSegmenting} {
 		for _, contender := range []string{"routes", "vxlan", "twill"} {
-			for _, metric := range []string{"tcp_1", "udp_1400", "udp_64", "rtt_p50", "rtt_p99", "cpu_machine"} {
+			for _, metric := range []string{"tcp_1", "udp_1400", "udp_1400_reached", "udp_64", "udp_64_reached", "rtt_p50", "rtt_p99", "cpu_machine"} {
 				if v, found := r.Value(link, contender, metric); !found || v.Median <= 0 {
 					t.Errorf("%s of %s on %s is %+v", metric, contender, link, v)
 				}
