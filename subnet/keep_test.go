@@ -389,10 +389,7 @@ func TestAnswerOfThePastIsNotAwaited(t *testing.T) {
 func TestFencedByTheWatchAlone(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
-	wire := newRelay(t, n.store.listen.String())
-	c := n.etcd()
-	c.Endpoints = []string{wire.url()}
-	h := n.dialAt(c, host(1))
+	h, wire := n.dialThroughRelay(host(1))
 	own, err := h.acquire()
 	n.must(err)
 	wire.cut()

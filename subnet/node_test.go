@@ -43,6 +43,15 @@ func (n *network) dial(id Identity, adjust ...func(*Options)) *node {
 	return n.dialAt(n.etcd(), id, adjust...)
 }
 
+// dialThroughRelay is dial by way of a relay of its own.
+func (n *network) dialThroughRelay(id Identity) (*node, *relay) {
+	n.t.Helper()
+	wire := newRelay(n.t, n.store.listen.String())
+	etcd := n.etcd()
+	etcd.Endpoints = []string{wire.url()}
+	return n.dialAt(etcd, id), wire
+}
+
 func (n *network) dialAt(etcd EtcdConfig, id Identity, adjust ...func(*Options)) *node {
 	n.t.Helper()
 	h := &node{t: n.t, log: &logBuffer{}, changed: make(chan struct{}), ended: make(chan struct{})}

@@ -81,10 +81,7 @@ func TestTimeToLive(t *testing.T) {
 func TestLostAnswerToAGrant(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
-	wire := newRelay(t, n.store.listen.String())
-	c := n.etcd()
-	c.Endpoints = []string{wire.url()}
-	h := n.dialAt(c, host(1))
+	h, wire := n.dialThroughRelay(host(1))
 	_, err := h.registry.snapshot(n.rpc()) // connects
 	n.must(err)
 	wire.hush(true)

@@ -174,10 +174,7 @@ func TestBreakIsRemembered(t *testing.T) {
 func TestBrokenConnectionMakesRunCompare(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
-	wire := newRelay(t, n.store.listen.String())
-	c := n.etcd()
-	c.Endpoints = []string{wire.url()}
-	h := n.dialAt(c, host(1))
+	h, wire := n.dialThroughRelay(host(1))
 	_, err := h.acquire()
 	n.must(err)
 	client := clientOf(t, h.registry)
