@@ -210,7 +210,7 @@ func (s *soak) lostBefore(h *lab.Host) (bytes int64) {
 			return fmt.Errorf("read the rule's counter in %q: %w", out, err)
 		}
 		bytes -= packets * encapsulation
-		sockets, err := rcvbufErrors()
+		sockets, err := rcvbufErrors(h)
 		if err != nil {
 			return err
 		}
@@ -221,27 +221,17 @@ func (s *soak) lostBefore(h *lab.Host) (bytes int64) {
 	return bytes
 }
 
-// rcvbufErrors is UDP's RcvbufErrors of the thread's namespace, in proc_net_snmp's
-// two lines of names and numbers.
-func rcvbufErrors() (int64, error) {
-	text, err := os.ReadFile("/proc/thread-self/net/snmp")
+// rcvbufErrors is UDP's RcvbufErrors of a host.
+func rcvbufErrors(h *lab.Host) (int64, error) {
+	counters, err := h.UDPCounters()
 	if err != nil {
 		return 0, err
 	}
-	var names []string
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if fields[0] != "Udp:" {
-			continue
-		}
-		for i, name := range names {
-			if name == "RcvbufErrors" {
-				return strconv.ParseInt(fields[i], 10, 64)
-			}
-		}
-		names = fields
+	n, found := counters["RcvbufErrors"]
+	if !found {
+		return 0, fmt.Errorf("no RcvbufErrors of %s in %v", h.Name, counters)
 	}
-	return 0, fmt.Errorf("no RcvbufErrors in %q", text)
+	return int64(n), nil
 }
 
 // backlogDrops is the second column of softnet_stat, of all processors: the whole

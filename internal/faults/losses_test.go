@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"twill/internal/api"
@@ -38,17 +37,9 @@ func kernelDrops(n *lab.Namespace) string {
 				l.Attrs().Name, s.RxDropped, s.TxDropped, s.RxErrors, s.TxErrors))
 		}
 	}
-	var snmp []byte
-	if err := n.Do(func() (err error) {
-		snmp, err = os.ReadFile("/proc/thread-self/net/snmp")
-		return err
-	}); err != nil {
+	udp, err := n.UDPCounters()
+	if err != nil {
 		return err.Error()
 	}
-	for line := range strings.Lines(string(snmp)) {
-		if strings.HasPrefix(line, "Udp: ") { // a line of names, then one of numbers
-			found = append(found, strings.TrimSpace(line))
-		}
-	}
-	return strings.Join(found, "; ")
+	return strings.Join(append(found, fmt.Sprint("UDP ", udp)), "; ")
 }
