@@ -140,16 +140,7 @@ func TestManyTwinsAtOnce(t *testing.T) {
 	n := newNetwork(t, wideConfig)
 	first := n.join(host(1))
 	const twins = 20
-	ended := make(chan error, twins)
-	for i := range twins {
-		twin := host(1)
-		twin.PublicIP = host(50 + i).PublicIP
-		h := n.dial(twin)
-		go func() {
-			_, err := h.acquire()
-			ended <- err
-		}()
-	}
+	ended := n.startTwins(twins)
 	for range twins {
 		if err := <-ended; !errors.Is(err, ErrTwin) {
 			t.Errorf("a twin's start: %v, want ErrTwin", err)
@@ -159,6 +150,23 @@ func TestManyTwinsAtOnce(t *testing.T) {
 	if l := n.leases()[first.own.Name]; l.Value != first.own.Value {
 		t.Errorf("etcd has %+v, the first host took %+v", l, first.own)
 	}
+}
+
+// startTwins starts so many copies of the first host, each at an address of its own.
+// What comes of each start is sent.
+func (n *network) startTwins(count int) (ended <-chan error) {
+	n.t.Helper()
+	errs := make(chan error, count)
+	for i := range count {
+		twin := host(1)
+		twin.PublicIP = host(50 + i).PublicIP
+		h := n.dial(twin)
+		go func() {
+			_, err := h.acquire()
+			errs <- err
+		}()
+	}
+	return errs
 }
 
 // moved is a host that has stopped and not yet started again, at another address.
@@ -204,16 +212,7 @@ func TestTwoStartsAskAtOnce(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, wideConfig)
 	n.join(host(1)).stop()
-	ended := make(chan error)
-	for i := range 2 {
-		twin := host(1)
-		twin.PublicIP = host(50 + i).PublicIP
-		h := n.dial(twin)
-		go func() {
-			_, err := h.acquire()
-			ended <- err
-		}()
-	}
+	ended := n.startTwins(2)
 	if err := <-ended; err != nil {
 		t.Errorf("the first to come up: %v", err)
 	}
